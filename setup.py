@@ -1,0 +1,63 @@
+"""Package metadata of socs; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+version: dict[str, str] = {}
+exec((HERE / "socs" / "_version.py").read_text(), version)  # noqa: S102  our own file, two lines
+
+slow_signal = ["pyzmq>=25", "tables>=3.9", "pyyaml>=6", "click>=8"]
+tango = ["pytango>=10.1"]
+epics = ["caproto>=1.1"]
+web = ["nicegui>=2"]
+docs = ["sphinx>=7", "sphinx-argparse>=0.4", "sphinx-rtd-theme>=2"]
+test = ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.90", "psutil>=5.9"]
+lint = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2", "types-PyMySQL", "types-PyYAML"]
+
+setup(
+    name="socs",
+    version=version["__version__"],
+    description="OCS agents that watch an observatory's data plumbing and make it dependable",
+    long_description=(HERE / "README.rst").read_text(),
+    long_description_content_type="text/x-rst",
+    license="BSD-2-Clause",
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["socs", "socs.*"]), "socs.agents"]
+    + [f"socs.agents.{name}" for name in find_packages("agents")],
+    package_dir={"socs.agents": "agents"},
+    package_data={"socs": ["py.typed"], "": ["*.yaml"]},
+    install_requires=[
+        "ocs>=0.11",
+        "twisted>=22.10",
+        "autobahn>=23.1",
+        "sqlalchemy>=2.0.20",
+        "pymysql>=1.1",
+        "msgspec>=0.18",
+        "numpy>=1.24",
+        "pyyaml>=6",
+        "rich>=13",
+    ],
+    extras_require={
+        "slow-signal": slow_signal,
+        "tango": tango,
+        "epics": epics,
+        "web": web,
+        "docs": docs,
+        "test": test,
+        "lint": lint,
+        "all": slow_signal + tango + epics + web,
+    },
+    entry_points={
+        "console_scripts": ["socs = socs.cli.main:main"],
+        "ocs.plugins": ["socs = socs.plugin"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: BSD License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Framework :: Twisted",
+        "Topic :: Scientific/Engineering :: Astronomy",
+    ],
+)
