@@ -1,0 +1,66 @@
+# The commands a person types. Each sets up what it needs.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+# The router lives in an environment of its own: its ~130 dependencies are not ours.
+ROUTER ?= .venv-crossbar
+
+.PHONY: demo test test-slow bench lint docs clean
+
+demo: $(VENV)/.package $(ROUTER)/.crossbar   ## run the main job here: make demo [FOR=seconds]
+	$(BIN)/socs demo $(if $(FOR),--for $(FOR)) $(ARGS)
+
+test: $(VENV)/.test $(ROUTER)/.crossbar servers
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/.test $(ROUTER)/.crossbar servers
+	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
+
+bench: $(VENV)/.test $(ROUTER)/.crossbar servers
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+clean:
+	rm -rf $(VENV) $(ROUTER) docs/_build build *.egg-info
+
+.PHONY: servers
+servers:
+	@.ci/need mariadbd mariadb-server
+	@.ci/need rsync rsync
+
+$(VENV)/bin/python:
+	@.ci/need venv python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(VENV)/.package: setup.py | $(VENV)/bin/python
+	$(BIN)/pip install --quiet -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.package
+	$(BIN)/pip install --quiet -e .[test]
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.package
+	$(BIN)/pip install --quiet -e .[lint]
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.package
+	$(BIN)/pip install --quiet -e .[docs]
+	@touch $@
+
+$(ROUTER)/.crossbar:
+	@.ci/need venv python3-venv
+	$(PYTHON) -m venv $(ROUTER)
+	@echo "Installing the crossbar router into $(ROUTER) (about a minute) ..."
+	PYUBJSON_NO_EXTENSION=1 PYBJDATA_NO_EXTENSION=1 $(ROUTER)/bin/pip install --quiet 'crossbar>=23.1'
+	@touch $@

@@ -1,0 +1,246 @@
+"""Every counter by name: its unit, what it means, and what an operator does when it moves.
+
+The tables below are the one place where counters are defined. They are rendered into the
+documentation, published on each agent's recorded feed under the same names, and checked for
+conservation: what came in is either stored, waiting, or counted under the cause that stopped it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Counter:
+    """One counter. ``action`` says what to do when it is not what you expect."""
+
+    name: str
+    unit: str
+    meaning: str
+    action: str = ""
+
+
+@dataclass(frozen=True)
+class Conservation:
+    """``total`` equals the sum of ``parts``, at any quiet moment."""
+
+    total: str
+    parts: tuple[str, ...]
+
+
+UDP = (
+    Counter("datagrams_received", "datagrams", "taken from the kernel, good or bad"),
+    Counter("bytes_received", "bytes", "sum of the sizes of the datagrams received"),
+    Counter(
+        "kernel_drops",
+        "datagrams",
+        "dropped by the kernel because the socket's receive buffer was full",
+        "raise net.core.rmem_max (see `socs doctor`); look for a busy CPU",
+    ),
+    Counter(
+        "sender_not_allowed",
+        "datagrams",
+        "source address outside --allow-sender",
+        "add the network to --allow-sender, or find out who sends",
+    ),
+    Counter(
+        "datagram_truncated",
+        "datagrams",
+        "longer than the largest datagram of this stream; refused whole",
+        "find the sender in the log; it does not speak this protocol",
+    ),
+    Counter(
+        "handler_errors",
+        "datagrams",
+        "in a batch whose handling failed: a defect in this program",
+        "report it with the traceback in the log",
+    ),
+    Counter(
+        "queue_full",
+        "datagrams",
+        "shed because the ingest queue was at its memory limit",
+        "the spool's disk is too slow or stuck: see `degraded` and the disk",
+    ),
+    Counter("datagrams_accepted", "datagrams", "handed on to decoding"),
+)
+
+PYSMURF = (
+    Counter("messages_decoded", "messages", "well-formed pysmurf publisher messages"),
+    Counter(
+        "malformed_json",
+        "datagrams",
+        "not JSON, or not UTF-8",
+        "find the sender in the log; it does not speak this protocol",
+    ),
+    Counter(
+        "malformed_message",
+        "datagrams",
+        "JSON, but not a publisher message: a key is missing or of the wrong type",
+        "compare the publisher's version with the message reference",
+    ),
+    Counter("too_large", "datagrams", "beyond a size limit of the message reference"),
+    Counter("too_deep", "datagrams", "nested beyond the depth limit of the message reference"),
+    Counter(
+        "bad_path",
+        "messages",
+        "a file path that is relative, too long, or contains a NUL byte",
+        "correct the script that announced it",
+    ),
+    Counter(
+        "message_duplicate",
+        "messages",
+        "the same message again (same publisher, number and time); handled once",
+    ),
+    Counter("messages_file", "messages", "name a file (data_file, g3_file): go to the spool"),
+    Counter("messages_session", "messages", "session_data and session_log: go to controllers"),
+    Counter("messages_metadata", "messages", "register values: go to the <stream_id>_meta feeds"),
+    Counter("messages_lifecycle", "messages", "start, stop, log, general: counted only"),
+    Counter(
+        "messages_backend_error",
+        "messages",
+        "the publisher says that it could not send a message (over 64 000 bytes)",
+        "the payload named in the log never arrived: make it smaller",
+    ),
+    Counter("messages_unknown_type", "messages", "well-formed, of a type this version does not know"),
+    Counter(
+        "sequence_lost",
+        "messages",
+        "numbers that a publisher used and that never arrived (late arrivals are taken off again)",
+        "messages were lost on the way: if kernel_drops moved too, here; else on the network",
+    ),
+    Counter("sequence_late", "messages", "arrived after a later number: reordered on the way"),
+    Counter("publisher_restarts", "restarts", "a publisher began again at number 0"),
+    Counter(
+        "joined_late",
+        "messages",
+        "sent by a publisher before this monitor ever heard of it",
+    ),
+    Counter(
+        "streams_refused",
+        "messages",
+        "from publishers beyond the limit of tracked publishers; handled but not checked for gaps",
+        "something invents publisher ids: narrow --allow-sender",
+    ),
+    Counter("nonfinite_values", "values", "NaN or Infinity in a message; passed on as missing"),
+    Counter(
+        "metadata_type_changed",
+        "values",
+        "a register whose value no longer fits the type of its feed field; not published",
+    ),
+    Counter("metadata_unsupported", "values", "empty, nested, or too many values for a feed field"),
+    Counter("metadata_refused", "values", "beyond the limit of feeds or fields; not published"),
+    Counter("feed_not_published", "messages", "could not be published: no connection to the router"),
+)
+
+FILES = (
+    Counter("files_spooled", "files", "on disk in the spool: will not be lost from here on"),
+    Counter(
+        "files_shed",
+        "files",
+        "not taken: the spool was at its quota or its disk failed",
+        "make room or mend the disk, then run the task `rescan`",
+    ),
+    Counter("files_registered", "files", "rows committed to the files table"),
+    Counter(
+        "files_failed",
+        "files",
+        "at rest in the spool after all attempts; see the cause of each in session.data",
+        "mend the cause, then run the task `retry_failed`",
+    ),
+    Counter("files_waiting", "files", "not there yet, still growing, or to be tried again"),
+    Counter("files_pending", "files", "in the spool, not yet attempted"),
+    Counter("attempts_missing", "attempts", "the file was not there"),
+    Counter("attempts_growing", "attempts", "the file was still being written"),
+    Counter("attempts_unreadable", "attempts", "the file could not be read (permissions, I/O)"),
+    Counter(
+        "attempts_outside_roots",
+        "attempts",
+        "the path leads outside --data-root; never opened",
+        "add the directory to --data-root, or find out who announced it",
+    ),
+    Counter("attempts_not_regular", "attempts", "not a regular file (device, pipe, directory)"),
+    Counter("attempts_refused", "attempts", "the database refused the row"),
+    Counter("database_errors", "errors", "database attempts that failed and were repeated"),
+    Counter("database_reconnects", "connections", "connections made after one was lost"),
+)
+
+CONSERVATION = (
+    Conservation(
+        "datagrams_received",
+        (
+            "datagrams_accepted",
+            "sender_not_allowed",
+            "datagram_truncated",
+            "handler_errors",
+            "queue_full",
+        ),
+    ),
+    Conservation(
+        "datagrams_accepted",
+        (
+            "messages_decoded",
+            "malformed_json",
+            "malformed_message",
+            "too_large",
+            "too_deep",
+            "bad_path",
+        ),
+    ),
+    Conservation(
+        "messages_decoded",
+        (
+            "message_duplicate",
+            "messages_file",
+            "messages_session",
+            "messages_metadata",
+            "messages_lifecycle",
+            "messages_backend_error",
+            "messages_unknown_type",
+        ),
+    ),
+    Conservation("messages_file", ("files_spooled", "files_shed")),
+)
+
+
+class Counters:
+    """A set of counters that several threads add to.
+
+    Args:
+        tables: the definitions; adding to a name that is in none of them raises ``KeyError``.
+    """
+
+    def __init__(self, *tables: Iterable[Counter]) -> None:
+        self._values = {counter.name: 0 for table in tables for counter in table}
+        self._lock = threading.Lock()
+
+    def add(self, name: str, n: int = 1) -> None:
+        """Add ``n`` to the counter called ``name``."""
+        with self._lock:
+            self._values[name] += n
+
+    def add_all(self, amounts: Mapping[str, int]) -> None:
+        """Add to several counters at one moment."""
+        with self._lock:
+            for name in amounts:
+                self._values[name] += amounts[name]
+
+    def __getitem__(self, name: str) -> int:
+        return self._values[name]
+
+    def snapshot(self) -> dict[str, int]:
+        """All values at one moment, by name."""
+        with self._lock:
+            return dict(self._values)
+
+
+def imbalances(
+    values: Mapping[str, int], equations: Iterable[Conservation] = CONSERVATION
+) -> dict[str, int]:
+    """What is missing from each conservation equation: ``{total: total - sum(parts)}``, if not 0."""
+    differences = {
+        equation.total: values[equation.total] - sum(values[part] for part in equation.parts)
+        for equation in equations
+    }
+    return {total: difference for total, difference in differences.items() if difference}
