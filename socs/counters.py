@@ -24,9 +24,9 @@ class Counter:
 
 @dataclass(frozen=True)
 class Conservation:
-    """``total`` equals the sum of ``parts``, at any quiet moment."""
+    """The sum of ``whole`` equals the sum of ``parts``, at any quiet moment."""
 
-    total: str
+    whole: tuple[str, ...]
     parts: tuple[str, ...]
 
 
@@ -64,6 +64,12 @@ UDP = (
         "the spool's disk is too slow or stuck: see `degraded` and the disk",
     ),
     Counter("datagrams_accepted", "datagrams", "handed on to decoding"),
+    Counter(
+        "socket_errors",
+        "errors",
+        "the system failed to hand over datagrams; tried again, none is lost by this",
+        "see the log for the system's reason",
+    ),
 )
 
 PYSMURF = (
@@ -143,14 +149,6 @@ FILES = (
         "make room or mend the disk, then run the task `rescan`",
     ),
     Counter("files_registered", "files", "rows committed to the files table"),
-    Counter(
-        "files_failed",
-        "files",
-        "at rest in the spool after all attempts; see the cause of each in session.data",
-        "mend the cause, then run the task `retry_failed`",
-    ),
-    Counter("files_waiting", "files", "not there yet, still growing, or to be tried again"),
-    Counter("files_pending", "files", "in the spool, not yet attempted"),
     Counter("attempts_missing", "attempts", "the file was not there"),
     Counter("attempts_growing", "attempts", "the file was still being written"),
     Counter("attempts_unreadable", "attempts", "the file could not be read (permissions, I/O)"),
@@ -166,9 +164,22 @@ FILES = (
     Counter("database_reconnects", "connections", "connections made after one was lost"),
 )
 
+# Not counted up but read off the spool.
+FILES_NOW = (
+    Counter("files_pending", "files", "in the spool, to be attempted at once"),
+    Counter("files_waiting", "files", "not there yet, still growing, or unreadable; tried again"),
+    Counter(
+        "files_failed",
+        "files",
+        "at rest in the spool after all attempts; the cause of each is in session.data",
+        "mend the cause, then run the task `retry_failed`",
+    ),
+    Counter("files_at_start", "files", "in the spool when this process started"),
+)
+
 CONSERVATION = (
     Conservation(
-        "datagrams_received",
+        ("datagrams_received",),
         (
             "datagrams_accepted",
             "sender_not_allowed",
@@ -178,7 +189,7 @@ CONSERVATION = (
         ),
     ),
     Conservation(
-        "datagrams_accepted",
+        ("datagrams_accepted",),
         (
             "messages_decoded",
             "malformed_json",
@@ -189,7 +200,7 @@ CONSERVATION = (
         ),
     ),
     Conservation(
-        "messages_decoded",
+        ("messages_decoded",),
         (
             "message_duplicate",
             "messages_file",
@@ -200,7 +211,11 @@ CONSERVATION = (
             "messages_unknown_type",
         ),
     ),
-    Conservation("messages_file", ("files_spooled", "files_shed")),
+    Conservation(("messages_file",), ("files_spooled", "files_shed")),
+    Conservation(
+        ("files_spooled", "files_at_start"),
+        ("files_registered", "files_pending", "files_waiting", "files_failed"),
+    ),
 )
 
 
@@ -238,9 +253,10 @@ class Counters:
 def imbalances(
     values: Mapping[str, int], equations: Iterable[Conservation] = CONSERVATION
 ) -> dict[str, int]:
-    """What is missing from each conservation equation: ``{total: total - sum(parts)}``, if not 0."""
+    """What is missing from each equation that does not hold: ``{first of whole: difference}``."""
     differences = {
-        equation.total: values[equation.total] - sum(values[part] for part in equation.parts)
+        equation.whole[0]: sum(values[name] for name in equation.whole)
+        - sum(values[name] for name in equation.parts)
         for equation in equations
     }
-    return {total: difference for total, difference in differences.items() if difference}
+    return {name: difference for name, difference in differences.items() if difference}

@@ -1,0 +1,92 @@
+"""What registration needs to know of a file: size, time and MD5, taken from one open file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import msgspec
+
+from socs.dataroots import MISSING, Opener
+from socs.errors import FileNotReady
+
+GROWING = "attempts_growing"
+SMALL = 1 << 20  # bytes; read whole, in one call
+CHUNK = 1 << 20
+
+
+class Fingerprint(msgspec.Struct, frozen=True):
+    """``path`` is the name found (with an appended ``.npy``, if that is what was there);
+    ``modified`` is a UNIX time [s]; ``md5sum`` 16 bytes."""
+
+    path: str
+    size: int
+    modified: float
+    md5sum: bytes
+
+
+class TooLargeHere(Exception):
+    """The file is larger than the caller is willing to read now."""
+
+
+def fingerprint(
+    opener: Opener,
+    path: str,
+    *,
+    now: float,
+    settle: float,
+    seen: str | None = None,
+    largest: int | None = None,
+) -> Fingerprint:
+    """Fingerprint ``path``, or ``path + ".npy"`` when only that exists (numpy appends it).
+
+    Args:
+        opener: opens the file below the data roots.
+        path: absolute path as announced.
+        now: UNIX time [s].
+        settle: a file changed less than this many seconds ago is still being written, unless it
+            is exactly as it was ``seen`` last time (the file server's clock may be wrong).
+        seen: ``detail`` of the last :class:`FileNotReady` with cause ``attempts_growing``.
+        largest: leave larger files alone.
+
+    Raises:
+        FileNotReady, NotAllowed: from ``opener``; ``attempts_growing`` when still being written.
+        TooLargeHere: larger than ``largest`` bytes.
+    """
+    try:
+        descriptor = opener.open(path)
+    except FileNotReady as error:
+        if error.cause != MISSING or path.endswith(".npy"):
+            raise
+        try:
+            descriptor = opener.open(f"{path}.npy")
+        except FileNotReady:
+            raise error from None
+        path = f"{path}.npy"
+    try:
+        before = os.fstat(descriptor)
+        if largest is not None and before.st_size > largest:
+            raise TooLargeHere
+        looks = f"{before.st_size} bytes, changed {before.st_mtime_ns}"
+        if now - settle < before.st_mtime and looks != seen:
+            raise FileNotReady(looks, GROWING)
+        try:
+            md5sum = _md5(descriptor, before.st_size)
+        except OSError as error:
+            raise FileNotReady(f"cannot be read: {error.strerror}", "attempts_unreadable") from error
+        after = os.fstat(descriptor)
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise FileNotReady(f"{after.st_size} bytes, changed {after.st_mtime_ns}", GROWING)
+        return Fingerprint(path, after.st_size, after.st_mtime, md5sum)
+    finally:
+        os.close(descriptor)
+
+
+def _md5(descriptor: int, size: int) -> bytes:
+    if size <= SMALL:
+        return hashlib.md5(os.read(descriptor, SMALL + 1), usedforsecurity=False).digest()
+    digest = hashlib.md5(usedforsecurity=False)
+    buffer = bytearray(CHUNK)
+    while count := os.readv(descriptor, [buffer]):
+        digest.update(memoryview(buffer)[:count])
+    return digest.digest()

@@ -1,0 +1,371 @@
+"""From the spool into the files table: each file exactly once, none held up by another.
+
+The registrar takes entries from the spool, fingerprints the files in worker threads, and writes
+what is ready in batches. A file that is not ready waits and is tried again; one that never gets
+ready comes to rest as failed, for the operator to see and retry. While the database is away the
+entries stay in the spool.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+from socs._version import __version__
+from socs.counters import Counters
+from socs.dataroots import MISSING, UNREADABLE, DataRoots
+from socs.db import batches
+from socs.db import pysmurf_files_manager as files
+from socs.db.engine import AlreadyStored, Database
+from socs.db.fingerprint import GROWING, SMALL, Fingerprint, TooLargeHere, fingerprint
+from socs.db.spool import OpenBatch, Spool, SpooledFile
+from socs.errors import PeerError, RowRefused, StorageUnavailable
+
+REFUSED = "attempts_refused"
+RETRIED = {MISSING, GROWING, UNREADABLE}  # everything else needs an operator
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # s between attempts at one file, doubling
+DATABASE_WAITS = (0.1, 0.5, 1.0, 2.0)  # s between attempts at the database
+GATHER = 0.02  # s for which a batch that is not full waits for files under way
+CHUNK = 128  # entries per worker task
+
+RegisteredFiles = Sequence[files.Row]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What the registrar puts into every row, and its settings.
+
+    Attributes:
+        site: value of the column ``site``.
+        instance_id: value of the column ``instance_id``.
+        settle: seconds for which a file must have been left alone.
+        file_attempts: attempts at a missing or unreadable file before it is *failed*.
+        batch: rows per transaction, at most.
+        workers: threads that read files; large files have as many again for themselves.
+    """
+
+    site: str
+    instance_id: str
+    settle: float = 0.5
+    file_attempts: int = 15
+    batch: int = 1000
+    workers: int = 2
+
+
+@dataclass
+class _Prepared:
+    """Outcome of one worker task."""
+
+    ready: list[tuple[SpooledFile, files.Row]] = field(default_factory=list)
+    large: list[SpooledFile] = field(default_factory=list)
+    not_ready: list[tuple[SpooledFile, PeerError]] = field(default_factory=list)
+
+
+class Registrar:
+    """Thread that empties ``spool`` into ``database``.
+
+    Args:
+        spool: where announced files wait.
+        database: holds the files table.
+        roots: where files may be read.
+        registration: constants of the rows, and settings.
+        counters: must know :data:`socs.counters.FILES`.
+        on_registered: called with the rows of each committed batch.
+        report: called with a line for the log when something changes for the operator.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        database: Database,
+        roots: DataRoots,
+        registration: Registration,
+        *,
+        counters: Counters,
+        on_registered: Callable[[RegisteredFiles], None] = lambda rows: None,
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._spool, self._database, self._roots = spool, database, roots
+        self._settings = registration
+        self._counters = counters
+        self._on_registered, self._report = on_registered, report
+        self._ready: deque[tuple[SpooledFile, files.Row]] = deque()
+        self._tasks: set[Future[_Prepared]] = set()
+        self._small = ThreadPoolExecutor(registration.workers, "hash")
+        self._large = ThreadPoolExecutor(registration.workers, "hash-large")
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
+        self.problem: str | None = None  # why nothing can be registered, or None
+        self.defect: str | None = None  # why the thread ended, if it ended by itself
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start registering."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Finish the batch at hand and stop; what is left stays in the spool. True if it ended."""
+        self._stopping.set()
+        self._spool.arrived.set()
+        self._thread.join(timeout)
+        for pool in (self._small, self._large):
+            pool.shutdown(wait=not self._thread.is_alive(), cancel_futures=True)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """Is the thread running?"""
+        return self._thread.is_alive()
+
+    @property
+    def in_progress(self) -> int:
+        """Worker tasks under way plus files ready to be written."""
+        return len(self._tasks) + len(self._ready)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._begin_afresh()
+                while not self._stopping.is_set():
+                    self._step()
+            except StorageUnavailable as error:  # the spool's disk; the database is waited for
+                self._set_problem(str(error))
+            except Exception as error:  # noqa: BLE001  a defect: say so, and begin afresh
+                self.defect = f"registrar: {type(error).__name__}: {error}"
+                self._report(self.defect)
+            self._stopping.wait(DATABASE_WAITS[-1])
+
+    def _begin_afresh(self) -> None:
+        """As after a restart: forget what is under way, settle what was left open."""
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = set()
+        self._ready.clear()
+        for batch in self._spool.open_batches():
+            if self._settle(batch):
+                self._spool.finish(batch)
+                self._counters.add("files_registered", len(batch.ids))
+        self._spool.rewind()
+
+    def _step(self) -> None:
+        self._hand_out()
+        self._collect()
+        if self._ready:
+            count = min(len(self._ready), self._settings.batch)
+            self._write([self._ready.popleft() for _ in range(count)])
+
+    def _set_problem(self, problem: str | None) -> None:
+        if problem != self.problem:
+            if problem is not None and self.problem is None:
+                self._report(f"not registering: {problem}")
+            elif problem is None:
+                self._report(f"registering again with {self._database.description}")
+            self.problem = problem
+
+    # -- files ----------------------------------------------------------------------------------
+
+    def _hand_out(self) -> None:
+        """Give entries that are due to the workers, as long as little is ready to be written."""
+        room = 2 * self._settings.workers - len(self._tasks)
+        self._spool.arrived.clear()
+        while room > 0 and len(self._ready) < 2 * self._settings.batch:
+            now = time.time()
+            received_before = now - self._settings.settle
+            entries = self._spool.take(CHUNK, now=now, received_before=received_before)
+            if entries:
+                self._tasks.add(self._small.submit(self._prepare, entries, SMALL))
+            if len(entries) < CHUNK:
+                break
+            room -= 1
+
+    def _collect(self) -> None:
+        """Take what the workers have finished; wait for something to do if there is nothing."""
+        if self._tasks:
+            timeout = 0.0 if len(self._ready) >= self._settings.batch else GATHER
+            done, _ = wait(self._tasks, timeout, FIRST_COMPLETED)
+            self._tasks -= done
+            for task in done:
+                self._sort(task.result())
+        elif not self._ready:
+            due = self._spool.next_due(settle=self._settings.settle)
+            pause = 1.0 if due is None else min(max(due - time.time(), 0.001), 1.0)
+            self._pause(pause, until_arrival=due is None)
+
+    def _pause(self, seconds: float, *, until_arrival: bool) -> None:
+        if until_arrival:
+            self._spool.arrived.wait(seconds)
+        else:
+            self._stopping.wait(seconds)
+
+    def _sort(self, prepared: _Prepared) -> None:
+        self._ready.extend(prepared.ready)
+        for entry in prepared.large:
+            self._tasks.add(self._large.submit(self._prepare, [entry], None))
+        waiting, failed = [], []
+        for entry, error in prepared.not_ready:
+            self._counters.add(error.cause)
+            patience = entry.attempts + 1 < self._settings.file_attempts or error.cause == GROWING
+            if error.cause in RETRIED and patience:
+                pause = min(FIRST_WAIT * 2**entry.attempts, LONGEST_WAIT)
+                waiting.append((entry, time.time() + pause, error.cause, str(error)))
+            else:
+                failed.append((entry, error.cause, str(error)))
+        self._spool.postpone(waiting)
+        self._fail(failed)
+
+    def _fail(self, failed: Sequence[tuple[SpooledFile, str, str]]) -> None:
+        self._spool.fail(failed)
+        for entry, cause, detail in failed:
+            self._report(f"not registered ({cause}): {entry.file.path}: {detail}")
+
+    def _prepare(self, entries: Sequence[SpooledFile], largest: int | None) -> _Prepared:
+        """In a worker thread: fingerprint ``entries``."""
+        outcome = _Prepared()
+        with self._roots.opener() as opener:
+            for entry in entries:
+                seen = entry.detail if entry.cause == GROWING else None
+                try:
+                    found = fingerprint(
+                        opener,
+                        entry.file.path,
+                        now=time.time(),
+                        settle=self._settings.settle,
+                        seen=seen,
+                        largest=largest,
+                    )
+                except TooLargeHere:
+                    outcome.large.append(entry)
+                except PeerError as error:
+                    outcome.not_ready.append((entry, error))
+                else:
+                    outcome.ready.append((entry, self._row(entry, found)))
+        return outcome
+
+    def _row(self, entry: SpooledFile, found: Fingerprint) -> files.Row:
+        """Values in the order of :data:`socs.db.pysmurf_files_manager.COLUMNS`."""
+        file = entry.file
+        try:
+            timestamp = files.utc_text(
+                found.modified if file.timestamp is None else file.timestamp
+            )
+        except (ValueError, OverflowError, OSError):
+            timestamp = files.utc_text(max(found.modified, 0.0))
+        return (
+            found.path,
+            file.action,
+            timestamp,
+            file.action_timestamp,
+            file.format,
+            file.plot,
+            self._settings.site,
+            file.pub_id,
+            self._settings.instance_id,
+            False,
+            0,
+            found.md5sum,
+            file.pysmurf_version,
+            __version__,
+        )
+
+    # -- the database ---------------------------------------------------------------------------
+
+    def _write(self, items: Sequence[tuple[SpooledFile, files.Row]]) -> None:
+        """Commit ``items``, whatever it takes, unless told to stop; bisect around refused rows."""
+        work = [list(items)]
+        while work and not self._stopping.is_set():
+            part = work.pop()
+            try:
+                self._write_until_settled(part)
+            except RowRefused as error:
+                if len(part) == 1:
+                    self._counters.add(REFUSED)
+                    self._fail([(part[0][0], REFUSED, str(error))])
+                else:
+                    middle = len(part) // 2
+                    work += [part[middle:], part[:middle]]
+
+    def _write_until_settled(self, items: Sequence[tuple[SpooledFile, files.Row]]) -> None:
+        """One batch, again and again until it is known to be committed.
+
+        Raises:
+            RowRefused: a row is not acceptable; nothing of the batch was stored.
+        """
+        rows = [row for _, row in items]
+        failures = 0
+        while not self._stopping.is_set():
+            batch = self._spool.begin([entry for entry, _ in items])
+            try:
+                with self._database.begin() as connection:
+                    batches.record(
+                        connection, self._spool.identity, batch.number, len(rows), batch.digest
+                    )
+                    files.add_entries(connection, rows)
+                committed = True
+            except RowRefused:
+                self._spool.abandon(batch)
+                raise
+            except (StorageUnavailable, AlreadyStored) as error:
+                if isinstance(error, StorageUnavailable):
+                    self._counters.add("database_errors")
+                    self._set_problem(str(error))
+                    self._stopping.wait(DATABASE_WAITS[min(failures, len(DATABASE_WAITS) - 1)])
+                failures += 1
+                committed = self._settle(batch)
+            if committed:
+                self._set_problem(None)
+                self._spool.finish(batch)
+                self._counters.add("files_registered", len(rows))
+                self._on_registered(rows)
+                return
+
+    def _settle(self, batch: OpenBatch) -> bool:
+        """Find out what became of ``batch``; False if it is abandoned. Waits for the database."""
+        while not self._stopping.is_set():
+            try:
+                committed = batches.settle(
+                    self._database, self._spool.identity, batch.number, batch.digest
+                )
+            except batches.BatchNumberTaken:
+                self._report("the spool is an old copy; it takes a new identity")
+                self._spool.abandon(batch)
+                self._spool.renew_identity()
+                return False
+            except StorageUnavailable as error:
+                self._counters.add("database_errors")
+                self._set_problem(str(error))
+                self._stopping.wait(DATABASE_WAITS[-1])
+            else:
+                if not committed:
+                    self._spool.abandon(batch)
+                return committed
+        return False
+
+    # -- what an operator sees ------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """State of the database and of the spool, fit for session data."""
+        return {
+            "database": {
+                "where": self._database.description,
+                "state": "down" if self.problem else "up",
+                "problem": self.problem,
+            },
+            "spool": {**self._spool.counts(), "bytes": self._spool.size()},
+            "in_progress": self.in_progress,
+            "defect": self.defect,
+            "failed_files": [
+                {
+                    "path": entry.file.path,
+                    "cause": entry.cause,
+                    "detail": entry.detail,
+                    "attempts": entry.attempts,
+                }
+                for entry in self._spool.failed()
+            ],
+        }
