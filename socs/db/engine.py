@@ -93,7 +93,9 @@ def _hosts(text: str, port: str) -> tuple[tuple[str, int], ...]:
         try:
             pairs.append((host, int(own_port or port)))
         except ValueError as error:
-            raise ConfigError(f"MYSQL_HOST/MYSQL_PORT: {item!r} has no valid port number") from error
+            raise ConfigError(
+                f"MYSQL_HOST/MYSQL_PORT: {item!r} has no valid port number"
+            ) from error
     if not pairs:
         raise ConfigError("MYSQL_HOST names no host")
     return tuple(pairs)

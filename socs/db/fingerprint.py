@@ -67,24 +67,29 @@ def fingerprint(
         before = os.fstat(descriptor)
         if largest is not None and before.st_size > largest:
             raise TooLargeHere
-        looks = f"{before.st_size} bytes, changed {before.st_mtime_ns}"
-        if now - settle < before.st_mtime and looks != seen:
-            raise FileNotReady(looks, GROWING)
+        if now - settle < before.st_mtime and _looks(before) != seen:
+            raise FileNotReady(_looks(before), GROWING)
         try:
             md5sum = _md5(descriptor, before.st_size)
         except OSError as error:
-            raise FileNotReady(f"cannot be read: {error.strerror}", "attempts_unreadable") from error
+            raise FileNotReady(
+                f"cannot be read: {error.strerror}", "attempts_unreadable"
+            ) from error
         after = os.fstat(descriptor)
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise FileNotReady(f"{after.st_size} bytes, changed {after.st_mtime_ns}", GROWING)
+            raise FileNotReady(_looks(after), GROWING)
         return Fingerprint(path, after.st_size, after.st_mtime, md5sum)
     finally:
         os.close(descriptor)
 
 
+def _looks(status: os.stat_result) -> str:
+    return f"{status.st_size} bytes, changed {status.st_mtime_ns}"
+
+
 def _md5(descriptor: int, size: int) -> bytes:
     if size <= SMALL:
-        return hashlib.md5(os.read(descriptor, SMALL + 1), usedforsecurity=False).digest()
+        return hashlib.md5(os.read(descriptor, size + 1), usedforsecurity=False).digest()
     digest = hashlib.md5(usedforsecurity=False)
     buffer = bytearray(CHUNK)
     while count := os.readv(descriptor, [buffer]):

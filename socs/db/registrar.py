@@ -1,6 +1,6 @@
 """From the spool into the files table: each file exactly once, none held up by another.
 
-The registrar takes entries from the spool, fingerprints the files in worker threads, and writes
+The registrar takes entries from the spool, has the files read by worker processes, and writes
 what is ready in batches. A file that is not ready waits and is tried again; one that never gets
 ready comes to rest as failed, for the operator to see and retry. While the database is away the
 entries stay in the spool.
@@ -8,12 +8,12 @@ entries stay in the spool.
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from socs._version import __version__
@@ -22,9 +22,10 @@ from socs.dataroots import MISSING, UNREADABLE, DataRoots
 from socs.db import batches
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import AlreadyStored, Database
-from socs.db.fingerprint import GROWING, SMALL, Fingerprint, TooLargeHere, fingerprint
+from socs.db.file_readers import Answer, FileReaders, Found, Large
+from socs.db.fingerprint import GROWING, SMALL
 from socs.db.spool import OpenBatch, Spool, SpooledFile
-from socs.errors import PeerError, RowRefused, StorageUnavailable
+from socs.errors import RowRefused, StorageUnavailable
 
 REFUSED = "attempts_refused"
 RETRIED = {MISSING, GROWING, UNREADABLE}  # everything else needs an operator
@@ -46,7 +47,7 @@ class Registration:
         settle: seconds for which a file must have been left alone.
         file_attempts: attempts at a missing or unreadable file before it is *failed*.
         batch: rows per transaction, at most.
-        workers: threads that read files; large files have as many again for themselves.
+        workers: processes that read files; large files have as many again for themselves.
     """
 
     site: str
@@ -55,15 +56,6 @@ class Registration:
     file_attempts: int = 15
     batch: int = 1000
     workers: int = 2
-
-
-@dataclass
-class _Prepared:
-    """Outcome of one worker task."""
-
-    ready: list[tuple[SpooledFile, files.Row]] = field(default_factory=list)
-    large: list[SpooledFile] = field(default_factory=list)
-    not_ready: list[tuple[SpooledFile, PeerError]] = field(default_factory=list)
 
 
 class Registrar:
@@ -90,14 +82,19 @@ class Registrar:
         on_registered: Callable[[RegisteredFiles], None] = lambda rows: None,
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._spool, self._database, self._roots = spool, database, roots
+        self._spool, self._database = spool, database
         self._settings = registration
         self._counters = counters
         self._on_registered, self._report = on_registered, report
         self._ready: deque[tuple[SpooledFile, files.Row]] = deque()
-        self._tasks: set[Future[_Prepared]] = set()
-        self._small = ThreadPoolExecutor(registration.workers, "hash")
-        self._large = ThreadPoolExecutor(registration.workers, "hash-large")
+        self._being_read = 0
+        self._answers: queue.SimpleQueue[tuple[object, Sequence[SpooledFile], list[Answer]]]
+        self._answers = queue.SimpleQueue()
+        self._life = object()  # answers to requests of an earlier life are not ours
+        self._small, self._large = (
+            FileReaders(roots, settle=registration.settle, workers=registration.workers, name=name)
+            for name in ("hash", "hash-large")
+        )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
         self.problem: str | None = None  # why nothing can be registered, or None
@@ -113,9 +110,10 @@ class Registrar:
         """Finish the batch at hand and stop; what is left stays in the spool. True if it ended."""
         self._stopping.set()
         self._spool.arrived.set()
-        self._thread.join(timeout)
-        for pool in (self._small, self._large):
-            pool.shutdown(wait=not self._thread.is_alive(), cancel_futures=True)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        for readers in (self._small, self._large):
+            readers.stop()
         return not self._thread.is_alive()
 
     @property
@@ -125,8 +123,8 @@ class Registrar:
 
     @property
     def in_progress(self) -> int:
-        """Worker tasks under way plus files ready to be written."""
-        return len(self._tasks) + len(self._ready)
+        """Files being read, or ready to be written."""
+        return self._being_read + len(self._ready)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -143,9 +141,8 @@ class Registrar:
 
     def _begin_afresh(self) -> None:
         """As after a restart: forget what is under way, settle what was left open."""
-        for task in self._tasks:
-            task.cancel()
-        self._tasks = set()
+        self._life = object()
+        self._being_read = 0
         self._ready.clear()
         for batch in self._spool.open_batches():
             if self._settle(batch):
@@ -171,51 +168,62 @@ class Registrar:
     # -- files ----------------------------------------------------------------------------------
 
     def _hand_out(self) -> None:
-        """Give entries that are due to the workers, as long as little is ready to be written."""
-        room = 2 * self._settings.workers - len(self._tasks)
+        """Give entries that are due to the readers, as long as little is ready to be written."""
         self._spool.arrived.clear()
-        while room > 0 and len(self._ready) < 2 * self._settings.batch:
+        while self.in_progress < 2 * self._settings.batch:
             now = time.time()
             received_before = now - self._settings.settle
             entries = self._spool.take(CHUNK, now=now, received_before=received_before)
             if entries:
-                self._tasks.add(self._small.submit(self._prepare, entries, SMALL))
+                self._read(self._small, entries, SMALL)
             if len(entries) < CHUNK:
                 break
-            room -= 1
+
+    def _read(self, readers: FileReaders, entries: list[SpooledFile], largest: int | None) -> None:
+        life = self._life
+        self._being_read += len(entries)
+        readers.read(
+            [(e.file.path, e.detail if e.cause == GROWING else None) for e in entries],
+            largest,
+            lambda answers: self._answers.put((life, entries, answers)),
+        )
 
     def _collect(self) -> None:
-        """Take what the workers have finished; wait for something to do if there is nothing."""
-        if self._tasks:
+        """Take what the readers have finished; wait for something to do if there is nothing."""
+        if self._being_read:
             timeout = 0.0 if len(self._ready) >= self._settings.batch else GATHER
-            done, _ = wait(self._tasks, timeout, FIRST_COMPLETED)
-            self._tasks -= done
-            for task in done:
-                self._sort(task.result())
+            try:
+                while True:
+                    life, entries, answers = self._answers.get(timeout=timeout)
+                    timeout = 0.0
+                    if life is self._life:
+                        self._sort(entries, answers)
+            except queue.Empty:
+                pass
         elif not self._ready:
             due = self._spool.next_due(settle=self._settings.settle)
-            pause = 1.0 if due is None else min(max(due - time.time(), 0.001), 1.0)
-            self._pause(pause, until_arrival=due is None)
-
-    def _pause(self, seconds: float, *, until_arrival: bool) -> None:
-        if until_arrival:
-            self._spool.arrived.wait(seconds)
-        else:
-            self._stopping.wait(seconds)
-
-    def _sort(self, prepared: _Prepared) -> None:
-        self._ready.extend(prepared.ready)
-        for entry in prepared.large:
-            self._tasks.add(self._large.submit(self._prepare, [entry], None))
-        waiting, failed = [], []
-        for entry, error in prepared.not_ready:
-            self._counters.add(error.cause)
-            patience = entry.attempts + 1 < self._settings.file_attempts or error.cause == GROWING
-            if error.cause in RETRIED and patience:
-                pause = min(FIRST_WAIT * 2**entry.attempts, LONGEST_WAIT)
-                waiting.append((entry, time.time() + pause, error.cause, str(error)))
+            if due is None:
+                self._spool.arrived.wait(1.0)
             else:
-                failed.append((entry, error.cause, str(error)))
+                self._stopping.wait(min(max(due - time.time(), 0.001), 1.0))
+
+    def _sort(self, entries: Sequence[SpooledFile], answers: Sequence[Answer]) -> None:
+        """Each file is ready, waits, has failed, or goes to the readers of large files."""
+        self._being_read -= len(entries)
+        waiting, failed = [], []
+        for entry, answer in zip(entries, answers, strict=True):
+            if isinstance(answer, Found):
+                self._ready.append((entry, self._row(entry, answer)))
+            elif isinstance(answer, Large):
+                self._read(self._large, [entry], None)
+            else:
+                self._counters.add(answer.cause)
+                patience = entry.attempts + 1 < self._settings.file_attempts
+                if answer.cause in RETRIED and (patience or answer.cause == GROWING):
+                    pause = min(FIRST_WAIT * 2**entry.attempts, LONGEST_WAIT)
+                    waiting.append((entry, time.time() + pause, answer.cause, answer.detail))
+                else:
+                    failed.append((entry, answer.cause, answer.detail))
         self._spool.postpone(waiting)
         self._fail(failed)
 
@@ -224,36 +232,11 @@ class Registrar:
         for entry, cause, detail in failed:
             self._report(f"not registered ({cause}): {entry.file.path}: {detail}")
 
-    def _prepare(self, entries: Sequence[SpooledFile], largest: int | None) -> _Prepared:
-        """In a worker thread: fingerprint ``entries``."""
-        outcome = _Prepared()
-        with self._roots.opener() as opener:
-            for entry in entries:
-                seen = entry.detail if entry.cause == GROWING else None
-                try:
-                    found = fingerprint(
-                        opener,
-                        entry.file.path,
-                        now=time.time(),
-                        settle=self._settings.settle,
-                        seen=seen,
-                        largest=largest,
-                    )
-                except TooLargeHere:
-                    outcome.large.append(entry)
-                except PeerError as error:
-                    outcome.not_ready.append((entry, error))
-                else:
-                    outcome.ready.append((entry, self._row(entry, found)))
-        return outcome
-
-    def _row(self, entry: SpooledFile, found: Fingerprint) -> files.Row:
+    def _row(self, entry: SpooledFile, found: Found) -> files.Row:
         """Values in the order of :data:`socs.db.pysmurf_files_manager.COLUMNS`."""
         file = entry.file
         try:
-            timestamp = files.utc_text(
-                found.modified if file.timestamp is None else file.timestamp
-            )
+            timestamp = files.utc_text(found.modified if file.timestamp is None else file.timestamp)
         except (ValueError, OverflowError, OSError):
             timestamp = files.utc_text(max(found.modified, 0.0))
         return (

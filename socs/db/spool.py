@@ -61,6 +61,7 @@ CREATE INDEX IF NOT EXISTS entries_at_rest ON entries (state, due) WHERE state >
 CREATE TABLE IF NOT EXISTS batch (number INTEGER PRIMARY KEY, ids TEXT NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS streams (key TEXT PRIMARY KEY, state BLOB NOT NULL);
 """
+# SQLite uses the partial index only where a statement repeats its condition, `state > 0`.
 SELECT = "SELECT id, received, file, attempts, cause, detail FROM entries"
 
 
@@ -253,14 +254,14 @@ class Spool:
         """
         with self._mutex:
             waiting = self._db.execute(
-                f"{SELECT} WHERE state = ? AND (due <= ? OR due > ?) ORDER BY due LIMIT ?",
-                (WAITING, now, now + LONGEST_WAIT, limit + len(self._handed_out)),
+                f"{SELECT} WHERE state > 0 AND state = {WAITING} AND (due <= ? OR due > ?) ORDER BY due LIMIT ?",
+                (now, now + LONGEST_WAIT, limit + len(self._handed_out)),
             ).fetchall()
             again = [_spooled(row) for row in waiting if row[0] not in self._handed_out][:limit]
             self._handed_out.update(entry.id for entry in again)
             queued = self._db.execute(
-                f"{SELECT} WHERE id > ? AND state = ? ORDER BY id LIMIT ?",
-                (self._taken_up_to, QUEUED, limit - len(again)),
+                f"{SELECT} WHERE id > ? AND state = {QUEUED} ORDER BY id LIMIT ?",
+                (self._taken_up_to, limit - len(again)),
             )
             fresh = [
                 _spooled(row)
@@ -280,12 +281,12 @@ class Spool:
         """UNIX time [s] at which :meth:`take` will have something; None when nothing waits."""
         with self._mutex:
             fresh = self._db.execute(
-                "SELECT received FROM entries WHERE id > ? AND state = ? ORDER BY id LIMIT 1",
-                (self._taken_up_to, QUEUED),
+                f"SELECT received FROM entries WHERE id > ? AND state = {QUEUED} ORDER BY id LIMIT 1",
+                (self._taken_up_to,),
             ).fetchone()
             waiting = self._db.execute(
-                "SELECT id, due FROM entries WHERE state = ? ORDER BY due LIMIT ?",
-                (WAITING, len(self._handed_out) + 1),
+                f"SELECT id, due FROM entries WHERE state > 0 AND state = {WAITING} ORDER BY due LIMIT ?",
+                (len(self._handed_out) + 1,),
             ).fetchall()
         moments = [due for id, due in waiting if id not in self._handed_out]
         return min(moments + ([fresh[0] + settle] if fresh else []), default=None)
@@ -354,9 +355,9 @@ class Spool:
         """Queue failed entries again (those with ``cause``, or all); how many."""
         with self._transaction() as db:
             count = db.execute(
-                "UPDATE entries SET state = ?, due = ?, attempts = 0, received = max(received, ?)"
-                " WHERE state = ? AND (? IS NULL OR cause = ?)",
-                (WAITING, now, now, FAILED, cause, cause),
+                f"UPDATE entries SET state = {WAITING}, due = ?, attempts = 0"
+                f" WHERE state > 0 AND state = {FAILED} AND (? IS NULL OR cause = ?)",
+                (now, cause, cause),
             ).rowcount
         if count:
             self.arrived.set()
@@ -366,8 +367,8 @@ class Spool:
         """The failed entries that came last."""
         with self._mutex:
             rows = self._db.execute(
-                f"{SELECT} WHERE state = ? ORDER BY id DESC LIMIT ?",
-                (FAILED, limit),
+                f"{SELECT} WHERE state > 0 AND state = {FAILED} ORDER BY id DESC LIMIT ?",
+                (limit,),
             ).fetchall()
         return [_spooled(row) for row in rows]
 
@@ -385,7 +386,9 @@ class Spool:
     def paths(self) -> set[str]:
         """Paths of all entries."""
         with self._mutex:
-            return {_decode_file(row[0]).path for row in self._db.execute("SELECT file FROM entries")}
+            return {
+                _decode_file(row[0]).path for row in self._db.execute("SELECT file FROM entries")
+            }
 
     def size(self) -> int:
         """Bytes in use on disk, free pages not counted."""

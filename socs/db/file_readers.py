@@ -1,0 +1,206 @@
+"""Worker processes that read files, so that nothing else waits for them.
+
+A file server that hangs stops a worker, never the monitor: the other workers go on, and the
+monitor can be stopped at any time. It also keeps hashing away from the interpreter lock of the
+process that receives datagrams.
+
+A worker is this module run as a program. It reads requests from its standard input and answers
+on its standard output; both are frames of a 4-byte big-endian length and MessagePack.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import IO
+
+import msgspec
+
+from socs.dataroots import UNREADABLE, DataRoots
+from socs.db.fingerprint import Fingerprint, TooLargeHere, fingerprint
+from socs.errors import PeerError
+
+
+class Request(msgspec.Struct, array_like=True):
+    """Fingerprint ``files`` (path, and how it looked when it was last found growing)."""
+
+    roots: list[str]
+    settle: float
+    largest: int | None
+    files: list[tuple[str, str | None]]
+
+
+class NotReady(msgspec.Struct, frozen=True, tag=True):
+    """Why there is no fingerprint: a counter name and a text."""
+
+    cause: str
+    detail: str
+
+
+class Large(msgspec.Struct, frozen=True, tag=True):
+    """The file is larger than this request wants to read."""
+
+
+class Found(msgspec.Struct, frozen=True, tag=True):
+    """A fingerprint; see :class:`socs.db.fingerprint.Fingerprint`."""
+
+    path: str
+    modified: float
+    md5sum: bytes
+
+
+Answer = Found | NotReady | Large
+
+_answers = msgspec.msgpack.Decoder(list[Answer])
+_request = msgspec.msgpack.Decoder(Request)
+
+
+class FileReaders:
+    """A few worker processes and the threads that talk to them.
+
+    Args:
+        roots: where files may be read.
+        settle: see :func:`socs.db.fingerprint.fingerprint`.
+        workers: number of processes.
+        name: name of the threads.
+    """
+
+    def __init__(self, roots: DataRoots, *, settle: float, workers: int, name: str) -> None:
+        self._roots, self._settle = [str(root) for root in roots.roots], settle
+        self._jobs: queue.SimpleQueue[Callable[[subprocess.Popen[bytes]], None] | None]
+        self._jobs = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"{name}-{n}", daemon=True)
+            for n in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def read(
+        self,
+        files: Sequence[tuple[str, str | None]],
+        largest: int | None,
+        done: Callable[[list[Answer]], None],
+    ) -> None:
+        """Fingerprint ``files``; ``done`` is called in another thread with one answer for each."""
+        request = msgspec.msgpack.encode(Request(self._roots, self._settle, largest, list(files)))
+
+        def job(process: subprocess.Popen[bytes]) -> None:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                _send(process.stdin, request)
+                reply = _receive(process.stdout)
+            except OSError:
+                reply = None
+            if reply is not None:
+                done(_answers.decode(reply))
+            elif not self._stopping.is_set():
+                process.kill()
+                why = f"the process that read it ended ({process.wait()})"
+                done([NotReady(UNREADABLE, why)] * len(files))
+
+        self._jobs.put(job)
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Kill the workers; requests under way are not answered."""
+        self._stopping.set()
+        with self._lock:
+            for process in self._processes:
+                process.kill()
+        for _ in self._threads:
+            self._jobs.put(None)
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _serve(self) -> None:
+        process: subprocess.Popen[bytes] | None = None
+        while (job := self._jobs.get()) is not None and not self._stopping.is_set():
+            if process is None or process.poll() is not None:
+                _close(process)
+                process = self._start()
+            job(process)
+        if process is not None:
+            process.kill()
+            _close(process)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+            [sys.executable, "-m", "socs.db.file_readers"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with self._lock:
+            self._processes = [other for other in self._processes if other.poll() is None]
+            self._processes.append(process)
+            if self._stopping.is_set():
+                process.kill()
+        return process
+
+
+def _close(process: subprocess.Popen[bytes] | None) -> None:
+    if process is not None:
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    pass  # the worker is gone with a request in the pipe
+        process.wait()
+
+
+def _send(stream: IO[bytes], frame: bytes) -> None:
+    stream.write(len(frame).to_bytes(4, "big") + frame)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> bytes | None:
+    """The next frame, or None when the other side is gone."""
+    head = stream.read(4)
+    if len(head) < 4:  # noqa: PLR2004
+        return None
+    size = int.from_bytes(head, "big")
+    frame = stream.read(size)
+    return frame if len(frame) == size else None
+
+
+def _answer(request: Request) -> list[Answer]:
+    answers: list[Answer] = []
+    with DataRoots(request.roots).opener() as opener:
+        for path, seen in request.files:
+            try:
+                found: Fingerprint = fingerprint(
+                    opener,
+                    path,
+                    now=time.time(),
+                    settle=request.settle,
+                    seen=seen,
+                    largest=request.largest,
+                )
+            except TooLargeHere:
+                answers.append(Large())
+            except PeerError as error:
+                answers.append(NotReady(error.cause, str(error)))
+            else:
+                answers.append(Found(found.path, found.modified, found.md5sum))
+    return answers
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent to handle
+    while (frame := _receive(sys.stdin.buffer)) is not None:
+        _send(sys.stdout.buffer, msgspec.msgpack.encode(_answer(_request.decode(frame))))
+
+
+if __name__ == "__main__":
+    main()
