@@ -109,7 +109,7 @@ PYSMURF = (
         "the publisher says that it could not send a message (over 64 000 bytes)",
         "the payload named in the log never arrived: make it smaller",
     ),
-    Counter("messages_unknown_type", "messages", "well-formed, of a type this version does not know"),
+    Counter("messages_unknown_type", "messages", "well-formed, of a type not known here"),
     Counter(
         "sequence_lost",
         "messages",
@@ -137,7 +137,7 @@ PYSMURF = (
     ),
     Counter("metadata_unsupported", "values", "empty, nested, or too many values for a feed field"),
     Counter("metadata_refused", "values", "beyond the limit of feeds or fields; not published"),
-    Counter("feed_not_published", "messages", "could not be published: no connection to the router"),
+    Counter("feed_not_published", "messages", "not published: no connection to the router"),
 )
 
 FILES = (

@@ -211,7 +211,8 @@ class Database:
                     local_infile=False,
                     ssl=dict(self._settings.ssl) or None,
                     init_command=(
-                        "SET time_zone='+00:00', sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
+                        "SET time_zone='+00:00', "
+                        "sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
                         f"innodb_lock_wait_timeout={LOCK_WAIT}"
                     ),
                 )

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import IO
 
 import msgspec
@@ -134,7 +135,7 @@ class FileReaders:
             _close(process)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+        process = subprocess.Popen(
             [sys.executable, "-m", "socs.db.file_readers"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -151,10 +152,8 @@ def _close(process: subprocess.Popen[bytes] | None) -> None:
     if process is not None:
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                try:
+                with suppress(BrokenPipeError):  # the worker went with a request in the pipe
                     stream.close()
-                except BrokenPipeError:
-                    pass  # the worker is gone with a request in the pipe
         process.wait()
 
 
@@ -166,7 +165,7 @@ def _send(stream: IO[bytes], frame: bytes) -> None:
 def _receive(stream: IO[bytes]) -> bytes | None:
     """The next frame, or None when the other side is gone."""
     head = stream.read(4)
-    if len(head) < 4:  # noqa: PLR2004
+    if len(head) < 4:
         return None
     size = int.from_bytes(head, "big")
     frame = stream.read(size)

@@ -140,7 +140,7 @@ def utc_text(timestamp: float) -> str:
         ValueError, OverflowError: beyond the years that both databases hold.
     """
     moment = datetime.fromtimestamp(timestamp, timezone.utc).replace(tzinfo=None)
-    if moment.year < 1970:  # noqa: PLR2004  MariaDB and publishers agree from here on
+    if moment.year < 1970:
         raise ValueError(f"{timestamp} is before 1970")
     return moment.isoformat(" ", "microseconds")
 
@@ -155,7 +155,7 @@ def add_entries(connection: sa.Connection, rows: Sequence[Row]) -> None:
     markers = ", ".join([marker] * len(COLUMNS))
     names = ", ".join(f"`{name}`" for name in COLUMNS)
     connection.exec_driver_sql(
-        f"INSERT INTO {table.name} ({names}) VALUES ({markers})",  # noqa: S608  our own names only
+        f"INSERT INTO {table.name} ({names}) VALUES ({markers})",
         list(rows),
     )
 
@@ -290,7 +290,7 @@ def _test(database: Database) -> str:
     with database.begin() as connection:
         add_entries(connection, [entry])
         (read,) = select_files(connection, limit=1)
-        good = read["path"] == entry[0] and read["timestamp"].microsecond == 188764  # noqa: PLR2004
+        good = read["path"] == entry[0] and read["timestamp"].microsecond == 188764
         connection.rollback()
     if not good:
         raise StorageUnavailable(f"{database.description}: read back {dict(read)}")

@@ -58,10 +58,13 @@ CREATE TABLE IF NOT EXISTS entries (
     cause TEXT,                          -- counter name of the last attempt's outcome
     detail TEXT);
 CREATE INDEX IF NOT EXISTS entries_at_rest ON entries (state, due) WHERE state > 0;
-CREATE TABLE IF NOT EXISTS batch (number INTEGER PRIMARY KEY, ids TEXT NOT NULL, digest TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS batch (
+    number INTEGER PRIMARY KEY, ids TEXT NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS streams (key TEXT PRIMARY KEY, state BLOB NOT NULL);
 """
 # SQLite uses the partial index only where a statement repeats its condition, `state > 0`.
+IS_WAITING = f"state > 0 AND state = {WAITING}"
+IS_FAILED = f"state > 0 AND state = {FAILED}"
 SELECT = "SELECT id, received, file, attempts, cause, detail FROM entries"
 
 
@@ -254,7 +257,7 @@ class Spool:
         """
         with self._mutex:
             waiting = self._db.execute(
-                f"{SELECT} WHERE state > 0 AND state = {WAITING} AND (due <= ? OR due > ?) ORDER BY due LIMIT ?",
+                f"{SELECT} WHERE {IS_WAITING} AND (due <= ? OR due > ?) ORDER BY due LIMIT ?",
                 (now, now + LONGEST_WAIT, limit + len(self._handed_out)),
             ).fetchall()
             again = [_spooled(row) for row in waiting if row[0] not in self._handed_out][:limit]
@@ -281,11 +284,11 @@ class Spool:
         """UNIX time [s] at which :meth:`take` will have something; None when nothing waits."""
         with self._mutex:
             fresh = self._db.execute(
-                f"SELECT received FROM entries WHERE id > ? AND state = {QUEUED} ORDER BY id LIMIT 1",
+                "SELECT received FROM entries WHERE id > ? AND state = 0 ORDER BY id LIMIT 1",
                 (self._taken_up_to,),
             ).fetchone()
             waiting = self._db.execute(
-                f"SELECT id, due FROM entries WHERE state > 0 AND state = {WAITING} ORDER BY due LIMIT ?",
+                f"SELECT id, due FROM entries WHERE {IS_WAITING} ORDER BY due LIMIT ?",
                 (len(self._handed_out) + 1,),
             ).fetchall()
         moments = [due for id, due in waiting if id not in self._handed_out]
@@ -356,7 +359,7 @@ class Spool:
         with self._transaction() as db:
             count = db.execute(
                 f"UPDATE entries SET state = {WAITING}, due = ?, attempts = 0"
-                f" WHERE state > 0 AND state = {FAILED} AND (? IS NULL OR cause = ?)",
+                f" WHERE {IS_FAILED} AND (? IS NULL OR cause = ?)",
                 (now, cause, cause),
             ).rowcount
         if count:
@@ -367,7 +370,7 @@ class Spool:
         """The failed entries that came last."""
         with self._mutex:
             rows = self._db.execute(
-                f"{SELECT} WHERE state > 0 AND state = {FAILED} ORDER BY id DESC LIMIT ?",
+                f"{SELECT} WHERE {IS_FAILED} ORDER BY id DESC LIMIT ?",
                 (limit,),
             ).fetchall()
         return [_spooled(row) for row in rows]
