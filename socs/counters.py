@@ -174,6 +174,7 @@ FILES_NOW = (
         "at rest in the spool after all attempts; the cause of each is in session.data",
         "mend the cause, then run the task `retry_failed`",
     ),
+    Counter("files_unsaved", "files", "in memory only, because the spool's disk refuses them"),
     Counter("files_at_start", "files", "in the spool when this process started"),
 )
 
@@ -211,7 +212,7 @@ CONSERVATION = (
             "messages_unknown_type",
         ),
     ),
-    Conservation(("messages_file",), ("files_spooled", "files_shed")),
+    Conservation(("messages_file",), ("files_spooled", "files_shed", "files_unsaved")),
     Conservation(
         ("files_spooled", "files_at_start"),
         ("files_registered", "files_pending", "files_waiting", "files_failed"),

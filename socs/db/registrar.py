@@ -38,7 +38,7 @@ RegisteredFiles = Sequence[files.Row]
 
 
 @dataclass(frozen=True)
-class Registration:
+class RowConstants:
     """What the registrar puts into every row, and its settings.
 
     Attributes:
@@ -65,7 +65,7 @@ class Registrar:
         spool: where announced files wait.
         database: holds the files table.
         roots: where files may be read.
-        registration: constants of the rows, and settings.
+        constants: what goes into every row, and settings.
         counters: must know :data:`socs.counters.FILES`.
         on_registered: called with the rows of each committed batch.
         report: called with a line for the log when something changes for the operator.
@@ -76,14 +76,14 @@ class Registrar:
         spool: Spool,
         database: Database,
         roots: DataRoots,
-        registration: Registration,
+        constants: RowConstants,
         *,
         counters: Counters,
         on_registered: Callable[[RegisteredFiles], None] = lambda rows: None,
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._spool, self._database = spool, database
-        self._settings = registration
+        self._settings = constants
         self._counters = counters
         self._on_registered, self._report = on_registered, report
         self._ready: deque[tuple[SpooledFile, files.Row]] = deque()
@@ -92,7 +92,7 @@ class Registrar:
         self._answers = queue.SimpleQueue()
         self._life = object()  # answers to requests of an earlier life are not ours
         self._small, self._large = (
-            FileReaders(roots, settle=registration.settle, workers=registration.workers, name=name)
+            FileReaders(roots, settle=constants.settle, workers=constants.workers, name=name)
             for name in ("hash", "hash-large")
         )
         self._stopping = threading.Event()

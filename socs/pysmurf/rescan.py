@@ -1,0 +1,164 @@
+"""Finding files that were never announced, or were announced while nobody listened.
+
+A file is *known* when the table has its path, or (because the archiver changes the path) its
+contents under the same base name, or when it waits in the spool. Every other regular file below
+the directory is put into the spool and takes the usual way from there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from socs.dataroots import DataRoots
+from socs.db import pysmurf_files_manager as files
+from socs.db.engine import Database
+from socs.db.fingerprint import fingerprint
+from socs.db.spool import FileEntry, Spool
+from socs.errors import NotAllowed, PeerError
+
+CHUNK = 500  # files per query
+EXAMPLES = 20  # paths named in the result
+_LEADING_TIME = re.compile(r"(\d{10})(?:_|\.|$)")  # pysmurf names files <UNIX time>_<what>
+
+
+@dataclass
+class Found:
+    """What a rescan found, in numbers of files; ``examples`` are paths that were queued."""
+
+    looked_at: int = 0
+    known: int = 0
+    queued: int = 0
+    too_young: int = 0
+    unreadable: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Fit for session data."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Rescan:
+    """A rescan of ``directory``.
+
+    Attributes:
+        directory: absolute path below a data root.
+        since: leave alone files last changed before this UNIX time [s].
+        min_age: leave alone files changed less than this many seconds ago; their announcement
+            may be under way.
+        action, pub_id: for the rows; nobody announced them.
+        dry_run: only count.
+    """
+
+    directory: str
+    since: float = 0.0
+    min_age: float = 60.0
+    action: str | None = None
+    pub_id: str | None = None
+    dry_run: bool = False
+
+    def run(
+        self,
+        spool: Spool,
+        database: Database,
+        roots: DataRoots,
+        *,
+        now: float,
+        progress: Callable[[Found], bool] = lambda found: True,
+    ) -> Found:
+        """Look through the directory; blocks, so call it in a thread.
+
+        Args:
+            spool: takes what is missing.
+            database: says what is known.
+            roots: where files may be read.
+            now: UNIX time [s].
+            progress: called after each chunk; False stops the rescan.
+
+        Raises:
+            NotAllowed: the directory is outside the roots or not there.
+            StorageUnavailable: the database or the spool refuses; what was queued stays queued.
+        """
+        real = os.path.realpath(self.directory)
+        if not roots.contain(real):
+            raise NotAllowed(f"{self.directory} is outside --data-root")
+        if not os.path.isdir(real):
+            raise NotAllowed(f"{self.directory} is not a directory")
+        found = Found()
+        waiting = spool.paths()
+        candidates = self._candidates(real, found, now)
+        while chunk := list(islice(candidates, CHUNK)):
+            missing = self._missing(chunk, waiting, database, roots, found, now)
+            if missing and not self.dry_run:
+                spool.append(missing, now=now)
+            found.queued += len(missing)
+            room = EXAMPLES - len(found.examples)
+            found.examples += [entry.path for entry in missing[:room]]
+            if not progress(found):
+                break
+        return found
+
+    def _candidates(self, directory: str, found: Found, now: float) -> Iterator[str]:
+        for parent, directories, names in os.walk(directory):
+            directories.sort()
+            for name in sorted(names):
+                path = os.path.join(parent, name)
+                try:
+                    status = os.lstat(path)
+                except OSError:
+                    found.unreadable += 1
+                    continue
+                if os.path.islink(path) or status.st_mtime < self.since:
+                    continue
+                found.looked_at += 1
+                if status.st_mtime > now - self.min_age:
+                    found.too_young += 1
+                else:
+                    yield path
+
+    def _missing(
+        self,
+        paths: list[str],
+        waiting: set[str],
+        database: Database,
+        roots: DataRoots,
+        found: Found,
+        now: float,
+    ) -> list[FileEntry]:
+        with database.begin() as connection:
+            known = files.known_paths(connection, paths)
+        known |= waiting
+        prints = {}
+        with roots.opener() as opener:
+            for path in paths:
+                if path not in known:
+                    try:
+                        prints[path] = fingerprint(opener, path, now=now, settle=0.0)
+                    except PeerError:
+                        found.unreadable += 1
+        with database.begin() as connection:
+            contents = files.known_contents(connection, {p.md5sum for p in prints.values()})
+        missing = [
+            self._entry(path, printed.modified)
+            for path, printed in prints.items()
+            if os.path.basename(path) not in contents.get(printed.md5sum, set())
+        ]
+        found.known += len(known & set(paths)) + len(prints) - len(missing)
+        return missing
+
+    def _entry(self, path: str, modified: float) -> FileEntry:
+        name = os.path.basename(path)
+        named = _LEADING_TIME.match(name)
+        return FileEntry(
+            path=path,
+            action=self.action,
+            timestamp=float(named[1]) if named else modified,
+            format=os.path.splitext(name)[1].lstrip(".")[:32] or None,
+            plot=os.path.basename(os.path.dirname(path)) == "plots",
+            pub_id=self.pub_id,
+        )

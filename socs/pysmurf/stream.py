@@ -1,0 +1,183 @@
+"""The whole way of announced files, wired together: socket, ingest, spool, registrar, table.
+
+Knows nothing of OCS, so that it can be tested, measured and killed without it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from socs.counters import FILES, PYSMURF, UDP, Counters, imbalances
+from socs.dataroots import DataRoots
+from socs.db.engine import Database
+from socs.db.registrar import RegisteredFiles, Registrar, RowConstants
+from socs.db.spool import DEFAULT_QUOTA, Spool
+from socs.problems import Problems
+from socs.pysmurf.decode import MAX_DATAGRAM
+from socs.pysmurf.store import Handler, Ingest
+from socs.pysmurf.track import SequenceTracker
+from socs.wire.udp import UdpReceiver
+
+LAST_FILES = 5  # registered files shown in the status
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """What a site configures.
+
+    Attributes:
+        bind: address to listen on.
+        port: UDP port to listen on; 0 takes a free one.
+        allow: networks whose senders are heard; empty for all.
+        roots: directories below which announced files may be read.
+        spool_dir: directory of the spool.
+        spool_quota: bytes on disk that the spool may use.
+        receive_buffer: bytes asked of the kernel for the socket.
+    """
+
+    bind: str
+    port: int
+    allow: Sequence[str]
+    roots: Sequence[str]
+    spool_dir: Path
+    spool_quota: int = DEFAULT_QUOTA
+    receive_buffer: int = 32 << 20
+
+
+class PysmurfStream:
+    """Receives announcements and registers the files.
+
+    Args:
+        settings: what the site configures.
+        constants: what goes into every row, and how files are read.
+        database: holds the files table.
+        on_messages: gets the messages that name no file, in the ingest thread; must not block.
+        report: gets lines for the log, from any thread.
+
+    Raises:
+        ConfigError: a setting is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        constants: RowConstants,
+        database: Database,
+        *,
+        on_messages: Handler = lambda messages: None,
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.counters = Counters(UDP, PYSMURF, FILES)
+        problems = Problems(report)
+        self._database = database
+        self._last_files: list[str] = []
+        self.receiver = UdpReceiver(
+            settings.bind,
+            settings.port,
+            self._take_in,
+            allow=settings.allow,
+            max_datagram=MAX_DATAGRAM,
+            receive_buffer=settings.receive_buffer,
+            on_problem=report,
+            counters=self.counters,
+        )
+        roots = DataRoots(settings.roots)
+        self.receiver.open()
+        try:
+            self.spool = Spool(settings.spool_dir, quota=settings.spool_quota)
+        except BaseException:
+            self.receiver.stop()
+            raise
+        if self.spool.quarantined:
+            report(f"the spool was damaged; it is kept as {self.spool.quarantined}, look at it")
+        self._at_start = sum(self.spool.counts().values())
+        tracker = SequenceTracker()
+        tracker.restore(self.spool.streams())
+        self.ingest = Ingest(
+            self.spool,
+            tracker,
+            counters=self.counters,
+            on_messages=on_messages,
+            problems=problems,
+        )
+        self.registrar = Registrar(
+            self.spool,
+            database,
+            roots,
+            constants,
+            counters=self.counters,
+            on_registered=self._registered,
+            report=report,
+        )
+
+    def _take_in(self, batch: Any) -> int:
+        return self.ingest.take_in(batch)
+
+    def start(self) -> None:
+        """Start all threads, the last first, so that whatever is received has a place to go."""
+        self.registrar.start()
+        self.ingest.start()
+        self.receiver.start()
+
+    def stop(self) -> None:
+        """Stop receiving, put what was received into the spool, finish the batch at hand."""
+        self.receiver.stop()
+        self.ingest.stop()
+        self.registrar.stop()
+        self.spool.close()
+
+    def _registered(self, rows: RegisteredFiles) -> None:
+        self._last_files = [row[0] for row in rows[-LAST_FILES:]]
+
+    def retry_failed(self, cause: str | None = None) -> int:
+        """Queue failed files again; how many."""
+        return self.spool.retry(cause=cause, now=time.time())
+
+    # -- what an operator sees ------------------------------------------------------------------
+
+    def numbers(self) -> dict[str, int]:
+        """All counters and gauges by name (:mod:`socs.counters`)."""
+        self.receiver.stats()  # brings the kernel's drops up to date
+        counts = self.spool.counts()
+        return {
+            **self.counters.snapshot(),
+            "files_pending": counts["queued"],
+            "files_waiting": counts["waiting"],
+            "files_failed": counts["failed"],
+            "files_unsaved": self.ingest.unsaved,
+            "files_at_start": self._at_start,
+        }
+
+    def troubles(self) -> list[str]:
+        """Why this stream is degraded; empty when all is well."""
+        parts = (self.receiver, self.ingest, self.registrar)
+        ended = [f"{type(part).__name__} has stopped by itself" for part in parts if not part.alive]
+        found = (
+            self.ingest.problem,
+            self.ingest.defect,
+            self.registrar.problem,
+            self.registrar.defect,
+        )
+        return ended + [text for text in found if text]
+
+    def status(self) -> dict[str, Any]:
+        """Everything an operator may want to see, fit for session data (JSON)."""
+        numbers = self.numbers()
+        return {
+            "counters": numbers,
+            "unaccounted": imbalances(numbers),
+            "troubles": self.troubles(),
+            "listening": {
+                "address": f"{self.receiver.address}:{self.receiver.port}",
+                "method": self.receiver.method,
+                "receive_buffer_bytes": self.receiver.receive_buffer_granted,
+            },
+            "backlog": numbers["files_pending"] + numbers["files_waiting"],
+            "last_files": self._last_files,
+            "publishers": self.ingest.publishers,
+            **self.registrar.status(),
+        }
