@@ -1,0 +1,195 @@
+"""The shell that all our agents share: options, logging, start and end of the process.
+
+An agent file holds ``make_parser()``, a ``build(agent, args)`` that registers its operations, and::
+
+    def main(args=None):
+        run_agent("MyAgent", make_parser, build, args)
+
+How an agent ends. On SIGINT and SIGTERM OCS aborts the running Tasks, stops the running Processes,
+waits 3 seconds and stops the reactor. We add what it leaves out: the callables that ``build``
+returns are called then, and waited for, and a process that hangs after that is ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import yaml
+from ocs import ocs_agent, site_config
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.task import deferLater
+from txaio.tx import start_logging
+
+from socs.errors import ConfigError, OurError
+
+SHUTDOWN_TIMEOUT = 10.0  # seconds for the callables that ``build`` returns, all together
+HANG_TIMEOUT = 20.0  # seconds after which a process that should have ended is ended the hard way
+EXIT_BAD_CONFIG = 2  # as argparse
+STDERR = 2  # file descriptor
+
+TRUE = frozenset({"true", "yes", "1", "on"})
+FALSE = frozenset({"false", "no", "0", "off"})
+
+reactor: Any = _reactor  # typed as a bare module by Twisted
+
+OnShutdown = Callable[[], Any]
+Build = Callable[[Any, argparse.Namespace], Iterable[OnShutdown] | None]
+
+
+def parse_bool(text: str) -> bool:
+    """A boolean option for argparse: ``type=parse_bool``. (``type=bool`` takes any text as true.)
+
+    Raises:
+        argparse.ArgumentTypeError: neither true nor false; the message names what is.
+    """
+    word = text.strip().lower()
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is neither true (true, yes, 1, on) nor false (false, no, 0, off)"
+    )
+
+
+def sleep(seconds: float) -> Deferred[None]:
+    """Fires after a time, without blocking the reactor."""
+    return deferLater(reactor, seconds, lambda: None)
+
+
+class _NotGiven:
+    """Marks an option that was neither on the command line nor in the instance's arguments."""
+
+    def __repr__(self) -> str:
+        return "not given"
+
+
+NOT_GIVEN = _NotGiven()
+
+
+def parse_args(
+    agent_class: str, parser: argparse.ArgumentParser, args: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Options of an agent, from the site config and the command line.
+
+    As ``ocs.site_config.parse_args``, but ``crossbar_timeout`` is 0 (wait for a lost router for
+    ever) unless the host's block, the instance's arguments or the command line say otherwise. With
+    the 10 s that OCS assumes, agents end themselves after an outage of some seconds, even when they
+    have rejoined.
+
+    Raises:
+        ConfigError: the site config cannot be read, or does not name this agent.
+    """
+    parser.set_defaults(crossbar_timeout=NOT_GIVEN)
+    try:
+        parsed: argparse.Namespace = site_config.parse_args(
+            agent_class=agent_class, parser=parser, args=None if args is None else list(args)
+        )
+        if parsed.crossbar_timeout is NOT_GIVEN:
+            parsed.crossbar_timeout = _host_setting(parsed, "crossbar_timeout") or 0
+    except AssertionError as error:  # what OCS says when it has nothing to look in
+        raise ConfigError(
+            "no site config: set OCS_CONFIG_DIR to its directory, or give --site-file"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"cannot read the site config: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the site config is not YAML: {error}") from error
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise ConfigError(f"site config: {_text(error)} (agent class {agent_class})") from error
+    return parsed
+
+
+def _text(error: Exception) -> str:
+    missing_key = isinstance(error, KeyError) and error.args and " " not in str(error.args[0])
+    return (
+        f"the key {error} is missing"
+        if missing_key
+        else str(error.args[0] if error.args else error)
+    )
+
+
+def _host_setting(args: argparse.Namespace, key: str) -> Any:
+    """A key of this host's block in the site config; ``None`` without one."""
+    if args.site == "none":
+        return None
+    # OCS has filled in site_file, and refuses to be given both.
+    look_up = argparse.Namespace(**{**vars(args), "site": None})
+    _, host, _ = site_config.get_config(look_up, agent_class="*host*")
+    return host.data.get(key)
+
+
+def run_agent(
+    agent_class: str,
+    make_parser: Callable[[], argparse.ArgumentParser],
+    build: Build,
+    args: Sequence[str] | None = None,
+) -> None:
+    """Run an agent until it is told to end.
+
+    Args:
+        agent_class: its class in the site config.
+        make_parser: makes the parser of its own options.
+        build: registers the operations of the OCS agent that it is given, with the options parsed.
+            It returns callables (or nothing) that are called when the process ends; those that
+            return a Deferred are waited for, for :data:`SHUTDOWN_TIMEOUT` together.
+        args: command line; ``None`` for the process's own.
+
+    Raises:
+        SystemExit: with status 2 for a wrong setting, which is named on stderr in one line.
+    """
+    try:
+        _start_logging()
+        parsed = parse_args(agent_class, make_parser(), args)
+        agent, runner = ocs_agent.init_site_agent(parsed)
+        on_shutdown = list(build(agent, parsed) or ())
+    except OurError as error:
+        # Not to sys.stderr, which goes to the log by now.
+        os.write(STDERR, f"{agent_class}: {_one_line(error)}\n".encode())
+        raise SystemExit(EXIT_BAD_CONFIG) from None
+    _run_missing_aborters_in_threads(agent)
+    reactor.addSystemEventTrigger("before", "shutdown", _shut_down, on_shutdown, agent.log)
+    runner.run(agent, auto_reconnect=True)
+
+
+def _start_logging() -> None:
+    level = os.environ.get("LOGLEVEL") or "info"
+    try:
+        start_logging(level=level)  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise ConfigError(f"LOGLEVEL: {error}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _run_missing_aborters_in_threads(agent: Any) -> None:
+    """Keep a Task that cannot be aborted from keeping the agent alive.
+
+    To end, OCS calls the aborter of each running Task, also where there is none. In the reactor the
+    TypeError breaks off the shutdown, and the process runs on; in a thread it is merely printed.
+    """
+    for task in agent.tasks.values():
+        if task.aborter is None:
+            task.aborter_blocking = True
+
+
+def _shut_down(callables: Iterable[OnShutdown], log: Any) -> Deferred[Any]:
+    """Call what wants to be called; fires when all have finished, or when time is up."""
+    faulthandler.dump_traceback_later(HANG_TIMEOUT, exit=True, file=STDERR)
+    waiting = []
+    for call in callables:
+        name = getattr(call, "__qualname__", repr(call))
+        waiting.append(maybeDeferred(call).addErrback(_report, name, log))
+    everything: Deferred[Any] = DeferredList(waiting)
+    return everything.addTimeout(SHUTDOWN_TIMEOUT, reactor).addErrback(_report, "shutdown", log)
+
+
+def _report(failure: Any, name: str, log: Any) -> None:
+    log.error("{name} failed while ending: {failure}", name=name, failure=failure)
