@@ -24,7 +24,6 @@ from socs.errors import PeerError, StorageUnavailable
 from socs.problems import Problems
 from socs.pysmurf.decode import FileAnnouncement, Message, decode
 from socs.pysmurf.track import SequenceTracker
-from socs.wire.udp import Batch
 
 QUEUE_BYTES = 64 << 20  # memory for datagrams while the spool's disk is slow or full
 DATAGRAM_OVERHEAD = 200  # bytes; what keeping a datagram costs beside its contents
@@ -33,7 +32,13 @@ SAVE_INTERVAL = 1.0  # s; sequence state is saved this often even when no file i
 RETRY_INTERVAL = 0.5  # s between attempts to write to a spool that refuses
 PUBLISHERS = 20  # publishers shown in the status
 MAX_UNSAVED = 100_000  # files kept in memory for a spool that refuses; about 50 MB
-SEQUENCE = {"sequence_lost", "sequence_late", "publisher_restarts", "joined_late", "streams_refused"}
+SEQUENCE = {
+    "sequence_lost",
+    "sequence_late",
+    "publisher_restarts",
+    "joined_late",
+    "streams_refused",
+}
 
 Handler = Callable[[list[Message]], None]
 
@@ -92,15 +97,17 @@ class Ingest:
 
     # -- in the receiver's thread ---------------------------------------------------------------
 
-    def take_in(self, batch: Batch) -> int:
-        """Queue copies of a batch; the number of datagrams shed for want of room."""
-        datagrams = batch.datagrams()
-        senders = [sender_name(host, port) for host, port in batch.senders()]
-        size = int(batch.sizes.sum()) + DATAGRAM_OVERHEAD * len(datagrams)
+    def take_in(self, datagrams: Sequence[bytes], senders: Sequence[tuple[int, int]]) -> int:
+        """Queue datagrams; the number shed for want of room.
+
+        ``senders`` are (host, port), host as an integer in host byte order.
+        """
+        names = [sender_name(host, port) for host, port in senders]
+        size = sum(map(len, datagrams)) + DATAGRAM_OVERHEAD * len(datagrams)
         with self._wake:
             if self._queue_bytes + size > self._queue_limit:
                 return len(datagrams)
-            self._queue.extend(zip(datagrams, senders, strict=True))
+            self._queue.extend(zip(datagrams, names, strict=True))
             self._queue_bytes += size
             self._wake.notify()
         return 0

@@ -6,46 +6,23 @@ Knows nothing of OCS, so that it can be tested, measured and killed without it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from ipaddress import IPv4Address
 from typing import Any
 
 from socs.counters import FILES, PYSMURF, UDP, Counters, imbalances
 from socs.dataroots import DataRoots
 from socs.db.engine import Database
 from socs.db.registrar import RegisteredFiles, Registrar, RowConstants
-from socs.db.spool import DEFAULT_QUOTA, Spool
+from socs.db.spool import Spool
 from socs.problems import Problems
 from socs.pysmurf.decode import MAX_DATAGRAM
+from socs.pysmurf.settings import StreamSettings
 from socs.pysmurf.store import Handler, Ingest
 from socs.pysmurf.track import SequenceTracker
-from socs.wire.udp import UdpReceiver
+from socs.wire.udp import Batch, UdpReceiver
 
 LAST_FILES = 5  # registered files shown in the status
-
-
-@dataclass(frozen=True)
-class StreamSettings:
-    """What a site configures.
-
-    Attributes:
-        bind: address to listen on.
-        port: UDP port to listen on; 0 takes a free one.
-        allow: networks whose senders are heard; empty for all.
-        roots: directories below which announced files may be read.
-        spool_dir: directory of the spool.
-        spool_quota: bytes on disk that the spool may use.
-        receive_buffer: bytes asked of the kernel for the socket.
-    """
-
-    bind: str
-    port: int
-    allow: Sequence[str]
-    roots: Sequence[str]
-    spool_dir: Path
-    spool_quota: int = DEFAULT_QUOTA
-    receive_buffer: int = 32 << 20
 
 
 class PysmurfStream:
@@ -114,8 +91,16 @@ class PysmurfStream:
             report=report,
         )
 
-    def _take_in(self, batch: Any) -> int:
-        return self.ingest.take_in(batch)
+    def _take_in(self, batch: Batch) -> int:
+        return self.ingest.take_in(batch.datagrams(), batch.senders())
+
+    def take_in_one(self, data: bytes, sender: tuple[str, int]) -> None:
+        """Take in one datagram that did not come through the socket; ``sender`` as (host, port)."""
+        host, port = sender
+        shed = self.ingest.take_in([data], [(int(IPv4Address(host)), port)])
+        self.counters.add_all(
+            {"datagrams_received": 1, "datagrams_accepted": 1 - shed, "queue_full": shed}
+        )
 
     def start(self) -> None:
         """Start all threads, the last first, so that whatever is received has a place to go."""

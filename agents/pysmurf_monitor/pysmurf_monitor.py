@@ -1,0 +1,314 @@
+"""PysmurfMonitor: announced files become rows; session data and metadata become feeds.
+
+The work is done in :mod:`socs.pysmurf`; this file wires it to OCS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from autobahn.twisted.util import sleep
+from ocs import ocs_agent
+from twisted.internet import reactor
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.threads import deferToThread
+
+from socs.agent import parse_bool, run_agent
+from socs.dataroots import DataRoots
+from socs.db import pysmurf_files_manager
+from socs.db.engine import Database
+from socs.errors import OurError, SocsError
+from socs.problems import Problems
+from socs.pysmurf.decode import Message
+from socs.pysmurf.publish import FeedPublisher
+from socs.pysmurf.rescan import Rescan
+from socs.pysmurf.settings import add_options, row_constants, stream_settings
+from socs.pysmurf.stream import PysmurfStream
+
+PERIOD = 1.0  # s between updates of session data and the counters feed
+STUCK = 5.0  # s without an answer after which the spool's disk counts as hanging
+TABLE_PERIOD = 5.0  # s between attempts to create the table while the database is away
+
+
+class PysmurfMonitor:
+    """Registers the files that pysmurf announces over UDP, and relays its session data.
+
+    It listens from the moment it is started, also while the router or the database is away.
+
+    Args:
+        agent: the OCS agent.
+        args: parsed options, see :func:`make_parser`.
+
+    Raises:
+        ConfigError: an option or an environment variable is wrong; the message names it.
+    """
+
+    def __init__(self, agent: ocs_agent.OCSAgent, args: argparse.Namespace) -> None:
+        self.agent = agent
+        self.log = agent.log
+        self.create_table = args.create_table
+        self.database = Database()
+        self.roots = DataRoots(args.data_root)
+        self.feeds = FeedPublisher(agent, problems=Problems(self._report))
+        self.settings = stream_settings(args)
+        self.constants = row_constants(args)
+        self._table_due = 0.0
+        self.stream: PysmurfStream | None = self._listen()
+
+    def _listen(self) -> PysmurfStream:
+        stream = PysmurfStream(
+            self.settings,
+            self.constants,
+            self.database,
+            on_messages=self._on_messages,
+            report=self._report,
+        )
+        stream.start()
+        granted = stream.receiver.receive_buffer_granted
+        self._report(
+            f"listening on {stream.receiver.address}:{stream.receiver.port} "
+            f"({stream.receiver.method}, receive buffer {granted} bytes), "
+            f"registering in {self.database.description}"
+        )
+        return stream
+
+    def _report(self, text: str) -> None:
+        """A line for the log, from any thread."""
+        reactor.callFromThread(self.log.info, "{text}", text=text)
+
+    def _on_messages(self, messages: list[Message]) -> None:
+        """In the ingest thread: messages that name no file."""
+        reactor.callFromThread(self._publish, messages)
+
+    def _publish(self, messages: list[Message]) -> None:
+        if self.stream is not None:
+            self.feeds.publish(messages, self.stream.counters)
+
+    def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Take in one datagram as if it had come over UDP.
+
+        Args:
+            data: what the pysmurf publisher sends: one JSON object.
+            addr: (host, port) of the sender, host as a dotted IPv4 address.
+
+        The monitor itself receives in batches (:class:`socs.wire.udp.UdpReceiver`); this is for
+        programs that have datagrams from elsewhere.
+        """
+        if self.stream is not None:
+            self.stream.take_in_one(data, addr)
+
+    # -- operations -----------------------------------------------------------------------------
+
+    @ocs_agent.param("create_table", default=None, type=bool)
+    def init(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> tuple[bool, str]:
+        """init(create_table=True)
+
+        **Task** - Creates the files table if it is missing.
+
+        Parameters:
+            create_table (bool): Create the table if it does not exist yet. Defaults to the
+                option ``--create-table``.
+
+        """
+        wanted = params["create_table"]
+        try:
+            if self.create_table if wanted is None else wanted:
+                made = pysmurf_files_manager.create_table(self.database)
+                done = "Created" if made else "Found"
+                return True, f"{done} the table in {self.database.description}"
+            missing = pysmurf_files_manager.missing_tables(self.database)
+        except SocsError as error:
+            return False, str(error)
+        if missing:
+            return False, f"{self.database.description} lacks {', '.join(missing)}"
+        return True, f"Found the table in {self.database.description}"
+
+    @ocs_agent.param("_")
+    @inlineCallbacks
+    def run(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> Any:
+        """run()
+
+        **Process** - Receives announcements and registers the files. Started with the agent.
+
+        Notes:
+            The session data hold every counter by name (see the counters reference), what is
+            waiting, and why anything is held up::
+
+                >>> response.session['data']
+                {'timestamp': 1700000000.0,
+                 'counters': {'datagrams_received': 1200, 'files_registered': 1187, ...},
+                 'unaccounted': {},
+                 'troubles': [],
+                 'listening': {'address': '127.0.0.1:8200', 'method': 'recvmmsg',
+                               'receive_buffer_bytes': 33554432},
+                 'backlog': 0,
+                 'last_files': ['/data/smurf_data/.../1700000000_tune.npy'],
+                 'publishers': [{'id': 'crate1slot2', 'lost': 0, ...}],
+                 'database': {'where': 'MariaDB ocs@db:3306/files', 'state': 'up',
+                              'problem': None},
+                 'spool': {'queued': 0, 'waiting': 0, 'failed': 0, 'bytes': 40960},
+                 'in_progress': 0,
+                 'failed_files': [],
+                 'defect': None}
+
+            The session is *degraded* while ``troubles`` is not empty.
+
+        """
+        if self.stream is None:
+            try:
+                self.stream = yield deferToThread(self._listen)
+            except OurError as error:
+                return False, str(error)
+        while session.status in ("starting", "running"):
+            yield self._update(session)
+            yield sleep(PERIOD)
+        yield self.close()
+        return True, "Stopped listening"
+
+    @inlineCallbacks
+    def _update(self, session: ocs_agent.OpSession) -> Any:
+        if self.create_table and time.monotonic() >= self._table_due:
+            self._table_due = time.monotonic() + TABLE_PERIOD
+            deferToThread(pysmurf_files_manager.create_table, self.database).addCallbacks(
+                self._table_is_there, lambda failure: failure.trap(SocsError)
+            )
+        status = deferToThread(self.stream.status)
+        waited = 0.0
+        while not status.called and waited < STUCK:
+            yield sleep(0.02)
+            waited += 0.02
+        while not status.called and session.status in ("starting", "running"):
+            session.degraded = True
+            session.data["troubles"] = [f"the disk of {self.settings.spool_dir} hangs"]
+            yield sleep(PERIOD)
+        if not status.called:
+            status.addErrback(lambda failure: None)
+            return
+        data = yield status
+        session.data = {"timestamp": time.time(), **data}
+        session.degraded = bool(data["troubles"])
+        self.feeds.flush(data["counters"])
+
+    def _table_is_there(self, made: bool) -> None:
+        self._table_due = float("inf")
+
+    def _stop_run(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> Any:
+        """Stop the Process ``run``."""
+        session.set_status("stopping")
+        return True, "Will stop listening"
+
+    @inlineCallbacks
+    def close(self) -> Any:
+        """Stop listening; what was received is in the spool afterwards."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            yield deferToThread(stream.stop)
+
+    @ocs_agent.param("cause", default=None, type=str)
+    def retry_failed(
+        self, session: ocs_agent.OpSession, params: dict[str, Any]
+    ) -> tuple[bool, str]:
+        """retry_failed(cause=None)
+
+        **Task** - Tries again to register the files that have come to rest as failed.
+
+        Parameters:
+            cause (str): Only those that failed for this cause, as shown in ``failed_files`` of
+                the session data of ``run``. Defaults to all.
+
+        """
+        if self.stream is None:
+            return False, "Not listening: start the process run first"
+        try:
+            return True, f"Trying {self.stream.retry_failed(params['cause'])} files again"
+        except SocsError as error:
+            return False, str(error)
+
+    @ocs_agent.param("path", type=str)
+    @ocs_agent.param("since", default=0.0, type=float)
+    @ocs_agent.param("min_age", default=60.0, type=float, check=lambda seconds: seconds >= 0)
+    @ocs_agent.param("action", default=None, type=str)
+    @ocs_agent.param("pub_id", default=None, type=str)
+    @ocs_agent.param("dry_run", default=False, type=bool)
+    def rescan(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> tuple[bool, str]:
+        """rescan(path, since=0, min_age=60, action=None, pub_id=None, dry_run=False)
+
+        **Task** - Registers the files below a directory that are not in the table: never
+        announced, or announced while nobody listened. May be aborted.
+
+        Parameters:
+            path (str): Directory, below one of the ``--data-root``.
+            since (float): Leave alone files last changed before this UNIX time [s].
+            min_age (float): Leave alone files changed less than this many seconds ago.
+            action (str): Action to note in their rows.
+            pub_id (str): Publisher id to note in their rows.
+            dry_run (bool): Only look.
+
+        Notes:
+            The session data say how far it is::
+
+                >>> response.session['data']
+                {'looked_at': 1200, 'known': 1180, 'queued': 20, 'too_young': 0,
+                 'unreadable': 0, 'examples': ['/data/.../1700000000_tune.npy', ...]}
+
+        """
+        if self.stream is None:
+            return False, "Not listening: start the process run first"
+
+        def progress(found: Any) -> bool:
+            session.data = found.as_dict()
+            return session.status == "running"
+
+        work = Rescan(params.pop("path"), **params)
+        try:
+            found = work.run(
+                self.stream.spool, self.database, self.roots, now=time.time(), progress=progress
+            )
+        except SocsError as error:
+            return False, str(error)
+        session.data = found.as_dict()
+        done = "would be registered" if work.dry_run else "go to registration"
+        if session.status != "running":
+            return False, f"Aborted; {found.queued} files {done}"
+        return True, f"Looked at {found.looked_at} files; {found.queued} {done}"
+
+    def _abort_rescan(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> Any:
+        """Abort the Task ``rescan``."""
+        session.set_status("stopping")
+        return True, "Will stop after the directory at hand"
+
+
+def make_parser(parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
+    """The options of this agent, added to ``parser``."""
+    parser = parser or argparse.ArgumentParser()
+    group = parser.add_argument_group("Agent Options")
+    group.add_argument(
+        "--create-table",
+        type=parse_bool,
+        default=True,
+        metavar="BOOL",
+        help="create the files table if it is missing (default true)",
+    )
+    add_options(group)
+    return parser
+
+
+def build(agent: ocs_agent.OCSAgent, args: argparse.Namespace) -> list[Any]:
+    """Register the operations; returns what to call when the agent ends."""
+    monitor = PysmurfMonitor(agent, args)
+    agent.register_task("init", monitor.init, startup=True)
+    agent.register_process("run", monitor.run, monitor._stop_run, blocking=False, startup=True)
+    agent.register_task("retry_failed", monitor.retry_failed)
+    agent.register_task("rescan", monitor.rescan, aborter=monitor._abort_rescan)
+    return [monitor.close]
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the agent."""
+    run_agent("PysmurfMonitor", make_parser, build, args)
+
+
+if __name__ == "__main__":
+    main()
