@@ -97,7 +97,7 @@ class SenderNetworks:
                 networks.append(ipaddress.IPv4Network(text))
             except ValueError as error:
                 raise ConfigError(
-                    f"allow: not an IPv4 address or network (such as 10.1.0.0/16): {error}"
+                    f"allow: {text!r} is no IPv4 address or network such as 10.1.0.0/16: {error}"
                 ) from error
         self._addresses = np.array([int(n.network_address) for n in networks], np.uint32)
         self._masks = np.array([int(n.netmask) for n in networks], np.uint32)

@@ -31,8 +31,8 @@ import numpy as np
 
 from socs.counters import UDP, Counters
 from socs.errors import ConfigError
+from socs.problems import Problems
 from socs.wire.batch import Batch, SenderNetworks
-from socs.wire.problems import Problems
 from socs.wire.recvmmsg import DatagramMemory, Reader, make_reader
 from socs.wire.udp_socket import KernelDrops, bind_udp, grant_receive_buffer
 

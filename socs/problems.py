@@ -6,6 +6,7 @@ Counters carry the exact numbers; these messages say what happened and where it 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 
 MAX_CHARACTERS = 200  # of one message, as names and errors from outside may be of any length
@@ -29,6 +30,8 @@ def printable(text: str, limit: int = MAX_CHARACTERS) -> str:
 class Problems:
     """Passes on the first message of each kind, then at most one per ``interval``.
 
+    Threads may share it.
+
     Args:
         tell: gets each message that is passed on; the default logs a warning. What it raises is
             logged and goes no further.
@@ -42,6 +45,7 @@ class Problems:
         self._interval = interval
         self._told_at: dict[str, float] = {}
         self._silent: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def report(self, kind: str, text: str, now: float) -> bool:
         """Tell ``text`` unless one of this kind was told lately.
@@ -54,12 +58,13 @@ class Problems:
         Returns:
             True when it was told.
         """
-        told_at = self._told_at.get(kind)
-        if told_at is not None and now - told_at < self._interval:
-            self._silent[kind] = self._silent.get(kind, 0) + 1
-            return False
-        self._told_at[kind] = now
-        silent = self._silent.pop(kind, 0)
+        with self._lock:
+            told_at = self._told_at.get(kind)
+            if told_at is not None and now - told_at < self._interval:
+                self._silent[kind] = self._silent.get(kind, 0) + 1
+                return False
+            self._told_at[kind] = now
+            silent = self._silent.pop(kind, 0)
         note = f" (and {silent} times since the last such message)" if silent else ""
         try:
             self._tell(printable(text, MAX_CHARACTERS - len(note)) + note)
