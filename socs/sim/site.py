@@ -289,9 +289,9 @@ def find_crossbar(program: str | None = None) -> str:
         ConfigError: there is none; the message says how to get it.
     """
     named = program or os.environ.get("SOCS_CROSSBAR")
-    candidates: list[str | Path] = [
-        Path(sys.executable).parent / "crossbar",
-        Path(f"{sys.prefix}-crossbar", "bin", "crossbar"),
+    candidates = [
+        str(Path(sys.executable).parent / "crossbar"),
+        f"{sys.prefix}-crossbar/bin/crossbar",
         "crossbar",
     ]
     for candidate in [named] if named else candidates:
