@@ -92,6 +92,8 @@ def _md5(descriptor: int, size: int) -> bytes:
         return hashlib.md5(os.read(descriptor, size + 1), usedforsecurity=False).digest()
     digest = hashlib.md5(usedforsecurity=False)
     buffer = bytearray(CHUNK)
-    while count := os.readv(descriptor, [buffer]):
+    # No further than it was long at first: a file may grow faster than it can be read.
+    while size > 0 and (count := os.readv(descriptor, [buffer])):
         digest.update(memoryview(buffer)[:count])
+        size -= count
     return digest.digest()
