@@ -129,6 +129,14 @@ PYSMURF = (
         "from publishers beyond the limit of tracked publishers; handled but not checked for gaps",
         "something invents publisher ids: narrow --allow-sender",
     ),
+    Counter("streams_forgotten", "streams", "silent for a week; made room for a new publisher"),
+    Counter(
+        "publishers_forgotten",
+        "publishers",
+        "beyond the limit of publisher objects with the same host, id and script",
+    ),
+    Counter("states_unreadable", "streams", "saved sequence state that could not be read back"),
+    Counter("messages_unnumbered", "messages", "carry no seq_no; not checked for gaps"),
     Counter("nonfinite_values", "values", "NaN or Infinity in a message; passed on as missing"),
     Counter(
         "metadata_type_changed",
@@ -161,7 +169,6 @@ FILES = (
     Counter("attempts_not_regular", "attempts", "not a regular file (device, pipe, directory)"),
     Counter("attempts_refused", "attempts", "the database refused the row"),
     Counter("database_errors", "errors", "database attempts that failed and were repeated"),
-    Counter("database_reconnects", "connections", "connections made after one was lost"),
 )
 
 # Not counted up but read off the spool.

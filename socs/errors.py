@@ -3,7 +3,7 @@
 ::
 
     SocsError
-    ├── PeerError             what came from outside is at fault; counted, never raised out of a loop
+    ├── PeerError             what came from outside is at fault; counted, ends no loop
     │   ├── Malformed         cannot be decoded
     │   ├── TooLarge          beyond a named limit
     │   ├── NotAllowed        a sender, path or name that the configuration does not admit

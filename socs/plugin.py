@@ -1,10 +1,10 @@
-"""Agent classes of this package, as ``ocs-agent-cli`` looks them up (entry point ``ocs.plugins``)."""
+"""Agent classes of this package, for ``ocs-agent-cli`` (entry point group ``ocs.plugins``)."""
 
 package_name = "socs"
 agents = {
-    "PysmurfMonitor": {"module": "socs.agents.pysmurf_monitor.pysmurf_monitor", "entry_point": "main"},
-    "PysmurfController": {
-        "module": "socs.agents.pysmurf_controller.pysmurf_controller",
-        "entry_point": "main",
-    },
+    name: {"module": f"socs.agents.{module}.{module}", "entry_point": "main"}
+    for name, module in {
+        "PysmurfMonitor": "pysmurf_monitor",
+        "PysmurfController": "pysmurf_controller",
+    }.items()
 }

@@ -9,13 +9,12 @@ import argparse
 import time
 from typing import Any
 
-from autobahn.twisted.util import sleep
 from ocs import ocs_agent
 from twisted.internet import reactor
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.threads import deferToThread
 
-from socs.agent import parse_bool, run_agent
+from socs.agent import parse_bool, run_agent, sleep
 from socs.dataroots import DataRoots
 from socs.db import pysmurf_files_manager
 from socs.db.engine import Database
@@ -194,10 +193,10 @@ class PysmurfMonitor:
     def _table_is_there(self, made: bool) -> None:
         self._table_due = float("inf")
 
-    def _stop_run(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> Any:
+    def _stop_run(self, session: ocs_agent.OpSession, params: Any) -> Deferred[tuple[bool, str]]:
         """Stop the Process ``run``."""
         session.set_status("stopping")
-        return True, "Will stop listening"
+        return succeed((True, "Will stop listening"))
 
     @inlineCallbacks
     def close(self) -> Any:
@@ -274,10 +273,10 @@ class PysmurfMonitor:
             return False, f"Aborted; {found.queued} files {done}"
         return True, f"Looked at {found.looked_at} files; {found.queued} {done}"
 
-    def _abort_rescan(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> Any:
+    def _abort_rescan(self, session: ocs_agent.OpSession, params: Any) -> Deferred[None]:
         """Abort the Task ``rescan``."""
         session.set_status("stopping")
-        return True, "Will stop after the directory at hand"
+        return succeed(None)
 
 
 def make_parser(parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:

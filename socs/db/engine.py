@@ -148,7 +148,6 @@ class Database:
         environ = os.environ if environ is None else environ
         self._settings = mariadb_settings(environ)
         self._statement_timeout = statement_timeout
-        self.connections_made = 0
         if self._settings is None:
             path = data_dir(environ) / "files.sqlite"
             self.description = f"SQLite {path}"
@@ -181,7 +180,6 @@ class Database:
             ) from error
 
         def connect() -> sqlite3.Connection:
-            self.connections_made += 1
             connection = sqlite3.connect(path, timeout=LOCK_WAIT, check_same_thread=False)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
@@ -219,7 +217,6 @@ class Database:
             except pymysql.MySQLError as error:
                 problems.append(error)
             else:
-                self.connections_made += 1
                 return connection
         raise problems[0]
 

@@ -203,7 +203,7 @@ def select_files(
     return list(connection.execute(query).mappings())
 
 
-def statistics(connection: sa.Connection) -> list[sa.RowMapping]:
+def statistics(connection: sa.Connection) -> list[dict[str, Any]]:
     """Per instance: number of files, copied, given up, first and last timestamp (UTC)."""
 
     def number_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
@@ -222,7 +222,11 @@ def statistics(connection: sa.Connection) -> list[sa.RowMapping]:
         .group_by(table.c.instance_id)
         .order_by(table.c.instance_id)
     )
-    return list(connection.execute(query).mappings())
+    numbers = ("files", "copied", "given_up")  # MariaDB sums up to Decimal
+    return [
+        dict(row) | {name: int(row[name]) for name in numbers}
+        for row in connection.execute(query).mappings()
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

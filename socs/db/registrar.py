@@ -26,12 +26,14 @@ from socs.db.file_readers import Answer, FileReaders, Found, Large
 from socs.db.fingerprint import GROWING, SMALL
 from socs.db.spool import OpenBatch, Spool, SpooledFile
 from socs.errors import RowRefused, StorageUnavailable
+from socs.problems import Problems, printable
 
 REFUSED = "attempts_refused"
 RETRIED = {MISSING, GROWING, UNREADABLE}  # everything else needs an operator
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # s between attempts at one file, doubling
 DATABASE_WAITS = (0.1, 0.5, 1.0, 2.0)  # s between attempts at the database
 GATHER = 0.02  # s for which a batch that is not full waits for files under way
+MAX_LINE = 500  # characters of a line for the log
 CHUNK = 128  # entries per worker task
 
 RegisteredFiles = Sequence[files.Row]
@@ -85,7 +87,9 @@ class Registrar:
         self._spool, self._database = spool, database
         self._settings = constants
         self._counters = counters
-        self._on_registered, self._report = on_registered, report
+        self._on_registered = on_registered
+        self._tell = report
+        self._problems = Problems(report)
         self._ready: deque[tuple[SpooledFile, files.Row]] = deque()
         self._being_read = 0
         self._answers: queue.SimpleQueue[tuple[object, Sequence[SpooledFile], list[Answer]]]
@@ -156,6 +160,9 @@ class Registrar:
         if self._ready:
             count = min(len(self._ready), self._settings.batch)
             self._write([self._ready.popleft() for _ in range(count)])
+
+    def _report(self, text: str) -> None:
+        self._tell(printable(text, MAX_LINE))
 
     def _set_problem(self, problem: str | None) -> None:
         if problem != self.problem:
@@ -230,7 +237,8 @@ class Registrar:
     def _fail(self, failed: Sequence[tuple[SpooledFile, str, str]]) -> None:
         self._spool.fail(failed)
         for entry, cause, detail in failed:
-            self._report(f"not registered ({cause}): {entry.file.path}: {detail}")
+            text = f"not registered ({cause}): {entry.file.path}: {detail}"
+            self._problems.report(cause, text, time.monotonic())
 
     def _row(self, entry: SpooledFile, found: Found) -> files.Row:
         """Values in the order of :data:`socs.db.pysmurf_files_manager.COLUMNS`."""

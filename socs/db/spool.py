@@ -224,6 +224,8 @@ class Spool:
     ) -> None:
         """Put ``files`` on disk, and with them the state of sequence tracking, as one unit.
 
+        An empty state in ``streams`` deletes the stream.
+
         Raises:
             SpoolFull: the quota is reached.
         """
@@ -235,8 +237,11 @@ class Spool:
                     "bring the database back, or raise --spool-quota"
                 )
             db.executemany("INSERT INTO entries (received, file) VALUES (?, ?)", rows)
-            if streams:
-                db.executemany("INSERT OR REPLACE INTO streams VALUES (?, ?)", streams.items())
+            for key, state in (streams or {}).items():
+                if state:
+                    db.execute("INSERT OR REPLACE INTO streams VALUES (?, ?)", (key, state))
+                else:
+                    db.execute("DELETE FROM streams WHERE key = ?", (key,))
         if rows:
             with self._mutex:
                 self._total += len(rows)

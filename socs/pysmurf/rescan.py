@@ -7,6 +7,7 @@ the directory is put into the spool and takes the usual way from there.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -93,7 +94,7 @@ class Rescan:
         waiting = spool.paths()
         candidates = self._candidates(real, found, now)
         while chunk := list(islice(candidates, CHUNK)):
-            missing = self._missing(chunk, waiting, database, roots, found, now)
+            missing = self._missing(chunk, waiting, roots, database, found)
             if missing and not self.dry_run:
                 spool.append(missing, now=now)
             found.queued += len(missing)
@@ -122,23 +123,17 @@ class Rescan:
                     yield path
 
     def _missing(
-        self,
-        paths: list[str],
-        waiting: set[str],
-        database: Database,
-        roots: DataRoots,
-        found: Found,
-        now: float,
+        self, paths: list[str], known: set[str], roots: DataRoots, database: Database, found: Found
     ) -> list[FileEntry]:
+        """Entries for those of ``paths`` that are neither in ``known`` nor in the table."""
         with database.begin() as connection:
-            known = files.known_paths(connection, paths)
-        known |= waiting
+            known = known | files.known_paths(connection, paths)
         prints = {}
         with roots.opener() as opener:
             for path in paths:
                 if path not in known:
                     try:
-                        prints[path] = fingerprint(opener, path, now=now, settle=0.0)
+                        prints[path] = fingerprint(opener, path, now=math.inf, settle=0.0)
                     except PeerError:
                         found.unreadable += 1
         with database.begin() as connection:

@@ -38,7 +38,11 @@ SEQUENCE = {
     "publisher_restarts",
     "joined_late",
     "streams_refused",
-}
+    "streams_forgotten",
+    "publishers_forgotten",
+    "states_unreadable",
+    "messages_unnumbered",
+}  # counters kept by the sequence tracking
 
 Handler = Callable[[list[Message]], None]
 

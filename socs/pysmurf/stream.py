@@ -16,7 +16,7 @@ from socs.db.engine import Database
 from socs.db.registrar import RegisteredFiles, Registrar, RowConstants
 from socs.db.spool import Spool
 from socs.problems import Problems
-from socs.pysmurf.decode import MAX_DATAGRAM
+from socs.pysmurf.limits import MAX_DATAGRAM
 from socs.pysmurf.settings import StreamSettings
 from socs.pysmurf.store import Handler, Ingest
 from socs.pysmurf.track import SequenceTracker
