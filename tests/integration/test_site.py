@@ -1,6 +1,7 @@
 """The site in a directory, with a real router and a stock OCS agent."""
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -40,6 +41,17 @@ def all_ended(processes: list[psutil.Process]) -> bool:
             if process.status() != psutil.STATUS_ZOMBIE:
                 return False
     return True
+
+
+def test_router_takes_clients_on_all_paths_as_soon_as_it_is_started(site):
+    here = site()
+    for path in ("/info", "/ws"):
+        connection = http.client.HTTPConnection(LOOPBACK, here.port, timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            assert connection.getresponse().status == http.client.OK
+    with pytest.raises(ControlClientError, match="no_such_procedure"):
+        here.client("fake-1")
 
 
 def test_agent_answers_and_survives_the_router(site):

@@ -6,6 +6,7 @@ import sys
 import psutil
 import pytest
 
+from socs.sim import leash as leash_module
 from socs.sim.leash import Leash, stop_together
 from socs.testing import wait_until
 
@@ -112,6 +113,7 @@ def test_stop_together_shares_one_timeout(start):
 VICTIM = """
 import os, sys, threading, time
 from pathlib import Path
+from socs.sim import leash as leash_module
 from socs.sim.leash import Leash
 leash = Leash()
 def start():
@@ -133,3 +135,32 @@ def test_nothing_outlives_a_program_that_is_killed(tmp_path):
         assert runs(child)  # although the thread that started it has ended
         victim.kill()
     wait_until(lambda: not runs(child) and not runs(grandchild))
+
+
+def test_watcher_leaves_groups_alone_that_have_ended(tmp_path):
+    """Their numbers may belong to somebody else by then."""
+    sleepers = [
+        subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True) for _ in range(2)
+    ]
+    stranger, ours = sleepers
+    try:
+        subprocess.run(
+            [sys.executable, "-I", "-S", leash_module.__file__, str(os.getpid())],
+            input=f"+{stranger.pid}\n-{stranger.pid}\n+{ours.pid}\n".encode(),
+            timeout=10,
+            check=True,
+        )
+        assert ours.wait(10) == -signal.SIGKILL
+        assert stranger.poll() is None
+    finally:
+        for sleeper in sleepers:
+            sleeper.kill()
+            sleeper.wait()
+
+
+def test_watcher_is_told_of_start_and_end(start, monkeypatch):
+    told = []
+    monkeypatch.setattr(leash_module, "_tell", lambda watcher, line: told.append(line))
+    child = start("")
+    child.wait(10)
+    assert told == [b"+%d\n" % child.pid, b"-%d\n" % child.pid]

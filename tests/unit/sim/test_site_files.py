@@ -1,11 +1,12 @@
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from socs.errors import ConfigError
+from socs.errors import ConfigError, OurError
 from socs.sim import site as site_module
 from socs.sim.site import AgentInstance, Site, find_crossbar
 
@@ -117,3 +118,32 @@ def test_where_crossbar_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("SOCS_CROSSBAR", named)
     assert find_crossbar() == named
     assert find_crossbar(on_path) == on_path
+
+
+@pytest.mark.parametrize(
+    ("info", "websocket", "ready"),
+    [
+        ("worker with PID {own}.", "welcome", True),
+        ("worker with PID {own}.", None, False),  # crossbar adds its paths one after the other
+        ("worker with PID {other}.", "welcome", False),  # another router on the same port
+        (None, "welcome", False),
+    ],
+)
+def test_router_is_ready_when_it_is_ours_and_has_all_paths(
+    tmp_path, monkeypatch, info, websocket, ready
+):
+    sleeper = make_program(tmp_path / "bin" / "crossbar")
+    Path(sleeper).write_text("#!/bin/sh\nexec sleep 1000\n")
+    site = Site(tmp_path / "site", crossbar=sleeper)
+
+    def answer(method, path):
+        pids = {"own": site.router.pid, "other": os.getppid()}
+        return websocket if path == "/ws" else info and info.format(**pids)
+
+    monkeypatch.setattr(site, "_request", answer)
+    with site:
+        if ready:
+            site.start_router(timeout=5)
+        else:
+            with pytest.raises(OurError, match="did not start"):
+                site.start_router(timeout=0.2)

@@ -1,5 +1,6 @@
 import contextlib
 import socket
+import struct
 import threading
 
 import pytest
@@ -151,6 +152,7 @@ def test_close_while_hanging(server):
             wait_until(lambda: cutter.connections == 1)
             cutter.close()
             assert client.recv(10) == b""
+            assert not [t for t in threading.enumerate() if t.name.startswith("tcp-cutter")]
 
 
 def test_refuse_and_allow(client, cutter):
@@ -164,6 +166,19 @@ def test_refuse_and_allow(client, cutter):
     assert cutter.address == address
     with socket.create_connection(address, timeout=5) as later:
         assert ask(later, b"z") == b"Z"
+
+
+def test_reset_by_the_server_ends_the_client_too():
+    with (
+        socket.create_server((LOOPBACK, 0)) as listener,
+        TcpCutter(listener.getsockname()) as cutter,
+        socket.create_connection(cutter.address, timeout=5) as client,
+    ):
+        server, _ = listener.accept()
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server.close()
+        assert client.recv(10) == b""
+        wait_until(lambda: cutter.connections == 0)
 
 
 def test_target_not_there(cutter, server):
