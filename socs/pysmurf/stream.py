@@ -15,6 +15,7 @@ from socs.dataroots import DataRoots
 from socs.db.engine import Database
 from socs.db.registrar import RegisteredFiles, Registrar, RowConstants
 from socs.db.spool import Spool
+from socs.errors import ConfigError
 from socs.problems import Problems
 from socs.pysmurf.limits import MAX_DATAGRAM
 from socs.pysmurf.settings import StreamSettings
@@ -63,7 +64,11 @@ class PysmurfStream:
             counters=self.counters,
         )
         roots = DataRoots(settings.roots)
-        self.receiver.open()
+        try:
+            self.receiver.open()
+        except ConfigError as error:
+            options = "--udp-address, --udp-port, --allow-sender"
+            raise ConfigError(f"cannot listen ({options}): {error}") from error
         try:
             self.spool = Spool(settings.spool_dir, quota=settings.spool_quota)
         except BaseException:
