@@ -21,6 +21,8 @@ from socs.wire import udp, udp_socket
 from socs.wire.udp import UdpReceiver
 
 HOST = "127.0.0.1"
+SMALL_BUFFER = 100_000  # bytes; every system grants that
+LARGE_BUFFER = 32 << 20
 SEND = """
 import socket, sys
 port, count, size = map(int, sys.argv[1:])
@@ -83,8 +85,12 @@ def make(method, told):
     made = []
 
     def make_receiver(handler, **settings):
-        settings = {"method": method, "on_problem": told.append} | settings
-        receiver = UdpReceiver(HOST, 0, handler, **settings)
+        defaults = {
+            "method": method,
+            "on_problem": told.append,
+            "receive_buffer": SMALL_BUFFER,
+        }
+        receiver = UdpReceiver(HOST, 0, handler, **defaults | settings)
         made.append(receiver)
         return receiver
 
@@ -125,7 +131,8 @@ class TestReception:
     @pytest.mark.parametrize("max_datagram", [300, 65536])
     def test_burst_from_another_process(self, make, got, max_datagram):
         count = 20_000
-        with make(got, max_datagram=max_datagram) as receiver:
+        settings = {"max_datagram": max_datagram, "receive_buffer": LARGE_BUFFER}
+        with make(got, **settings) as receiver:
             with sender(receiver.port, count) as process:
                 assert process.wait(20) == 0
             receiver.stop()
@@ -141,14 +148,16 @@ class TestReception:
 
     def test_order_of_each_sender(self, make, got):
         count = 3000
-        with make(got) as receiver:
+        with make(got, receive_buffer=LARGE_BUFFER) as receiver:
             with sender(receiver.port, count) as one, sender(receiver.port, count) as other:
                 assert [one.wait(20), other.wait(20)] == [0, 0]
-            got.wait_for(2 * count)
+            receiver.stop()
+            assert len(got.datagrams) + receiver.stats()["kernel_drops"] == 2 * count
         assert len(set(got.senders)) == 2
         for who in set(got.senders):
             pairs = zip(got.datagrams, got.senders, strict=True)
-            assert [int(text) for text, from_ in pairs if from_ == who] == list(range(count))
+            numbers = [int(text) for text, from_ in pairs if from_ == who]
+            assert numbers == sorted(set(numbers))
 
     def test_one_datagram_is_handed_on_at_once(self, make, got, sock):
         delays = []
@@ -158,7 +167,7 @@ class TestReception:
                 sock.sendto(b"x", (HOST, receiver.port))
                 wait_until(lambda n=number: len(got.datagrams) > n, 5, "it", period=0.001)
                 delays.append(time.monotonic() - sent)
-        assert min(delays) < udp.DROPS_INTERVAL / 5
+        assert sorted(delays)[2] < udp.DROPS_INTERVAL / 5  # most came without a time-out of poll
 
     def test_bytes_sender_and_time(self, make, got, sock):
         sock.bind(("127.0.0.3", 0))
@@ -371,6 +380,17 @@ class TestLife:
         assert len(got.datagrams) == count
         receiver.stop()
 
+    def test_stop_of_an_idle_receiver_is_immediate(self, make, got, sock):
+        times = []
+        for number in range(3):
+            with make(got) as receiver:
+                sock.sendto(b"x", (HOST, receiver.port))
+                got.wait_for(number + 1)
+                start = time.monotonic()
+                receiver.stop()
+                times.append(time.monotonic() - start)
+        assert sorted(times)[1] < udp.DROPS_INTERVAL / 5
+
     def test_stop_takes_what_the_kernel_holds(self, make, sock):
         taken, told_to_stop = [], threading.Event()
 
@@ -382,22 +402,22 @@ class TestLife:
 
         receiver = make(stop_in_first, batch=16)
         receiver.open()
-        for number in range(1000):
+        for number in range(200):
             sock.sendto(b"%d" % number, (HOST, receiver.port))
         receiver.start()
         wait_until(lambda: not receiver.alive, 5, "the end of the thread")
-        assert [int(datagram) for datagram in taken] == list(range(1000))
+        assert [int(datagram) for datagram in taken] == list(range(200))
 
     def test_draining_is_bounded(self, make, sock):
         begun, never = threading.Event(), threading.Event()
 
         def slow(batch):
             begun.set()
-            never.wait(0.01)  # 1000 of these would take 10 s
+            never.wait(0.05)  # 200 of these would take 10 s
 
         receiver = make(slow, batch=1)
         receiver.open()
-        for _ in range(1000):
+        for _ in range(200):
             sock.sendto(b"x", (HOST, receiver.port))
         receiver.start()
         assert begun.wait(5)
@@ -405,7 +425,7 @@ class TestLife:
         receiver.stop(timeout=1.0)
         assert time.monotonic() - start < 1.0
         assert not receiver.alive
-        assert 0 < receiver.stats()["datagrams_accepted"] < 1000
+        assert 0 < receiver.stats()["datagrams_accepted"] < 200
 
     def test_stop_does_not_wait_for_a_stuck_handler(self, make, got, told, sock):
         got.hold_back()

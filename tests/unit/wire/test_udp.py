@@ -1,10 +1,13 @@
 """What the UDP receiver is made of, without a network."""
 
 import ctypes
+import errno
 import mmap
+import os
 import re
 import socket
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +15,15 @@ import pytest
 from socs.errors import ConfigError
 from socs.wire import recvmmsg, udp_socket
 from socs.wire.batch import Batch, SenderNetworks
-from socs.wire.recvmmsg import HEADER, NAME, PART, DatagramMemory, RecvReader, make_reader
+from socs.wire.recvmmsg import (
+    HEADER,
+    NAME,
+    PART,
+    DatagramMemory,
+    RecvmmsgReader,
+    RecvReader,
+    make_reader,
+)
 from socs.wire.udp_socket import KernelDrops, drops_of_table
 
 TEXTS = [b"first", b"", b"third\0", b"\0\xff" * 16]
@@ -145,6 +156,53 @@ def test_memory_costs_nothing_until_it_is_written_to():
     assert resident() - before < 32 << 20
 
 
+class TestReading:
+    def test_an_interrupted_call_is_made_again(self, monkeypatch):
+        def fails_with(number):
+            ctypes.set_errno(number)
+            return -1
+
+        answers = iter([0, errno.EINTR, errno.EINTR, 5, errno.EAGAIN, errno.ENOBUFS])
+
+        def call(*args):
+            answer = next(answers)
+            return answer if answer in (0, 5) else fails_with(answer)
+
+        monkeypatch.setattr(recvmmsg, "_load", lambda: call)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            reader = RecvmmsgReader(sock, DatagramMemory(8, 8))
+            assert reader.read() == 5
+            assert reader.read() == 0
+            with pytest.raises(OSError, match=os.strerror(errno.ENOBUFS)):
+                reader.read()
+
+    def test_an_error_between_datagrams_loses_none(self):
+        class Sock:
+            answers: ClassVar = [
+                (3, [], 0, ("127.0.0.1", 1)),
+                OSError(errno.ENOBUFS, "no room"),
+                OSError(errno.ENOBUFS, "no room"),
+                (4, [], socket.MSG_TRUNC, ("127.0.0.2", 2)),
+                BlockingIOError(),
+            ]
+
+            def recvmsg_into(self, buffers):
+                answer = self.answers.pop(0)
+                if isinstance(answer, OSError):
+                    raise answer
+                return answer
+
+        buffers = DatagramMemory(8, 8)
+        reader = RecvReader(Sock(), buffers)
+        assert reader.read() == 1
+        assert buffers.headers["length"][0] == 3
+        with pytest.raises(OSError, match="no room"):
+            reader.read()
+        assert reader.read() == 1
+        assert buffers.headers[["length", "flags"]][0].item() == (4, socket.MSG_TRUNC)
+        assert buffers.names[["host", "port"]][0].item() == (0x7F000002, 2)
+
+
 class TestChoiceOfMethod:
     @pytest.fixture
     def sock(self):
@@ -167,7 +225,7 @@ class TestChoiceOfMethod:
 
     def test_falls_back_when_the_system_refuses_the_call(self, monkeypatch, sock):
         def refuse(*args):
-            ctypes.set_errno(38)  # ENOSYS, as from a system call filter
+            ctypes.set_errno(errno.ENOSYS)  # as from a system call filter
             return -1
 
         monkeypatch.setattr(recvmmsg, "_load", lambda: refuse)
@@ -200,7 +258,7 @@ class TestKernelDrops:
         head = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt ...\n"
         line = "  {}: 0100007F:1F90 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            inode = udp_socket.os.fstat(sock.fileno()).st_ino
+            inode = os.fstat(sock.fileno()).st_ino
             text = line.format(1) + f" {inode + 1} 2 0000000000000000 5\n"
             table.write_text(head + text)
             assert drops_of_table(sock, table) is None
