@@ -1,0 +1,170 @@
+"""``socs demo``: the main job on this machine, with real input, watched and checked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from socs.cli.demo_directory import DemoDirectory
+from socs.cli.demo_numbers import Numbers, problems
+from socs.cli.demo_run import SETTLE, Demo, DemoSettings
+from socs.cli.demo_view import View, introduction, make_view
+from socs.errors import StorageError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PERIOD = 0.2  # s between two looks at the numbers
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``demo`` to ``commands`` (of ``add_subparsers``)."""
+    text = (
+        "Start a router, a pysmurf monitor, a pysmurf controller and a source that writes files "
+        "and announces them; show what becomes of them; end with a comparison. Ends with status "
+        "1 if an announced file is not registered exactly once with the right md5, or if losses "
+        "are not reported exactly. Everything is in one directory and bound to 127.0.0.1."
+    )
+    parser = commands.add_parser("demo", help="try the main job here", description=text)
+    add = parser.add_argument
+    add("--for", dest="seconds", type=_positive, metavar="SECONDS", help="end after this time [s]")
+    add("--rate", type=_rate, default="50", metavar="HZ", help="files per second, or `burst` (50)")
+    sizes = "size of the files [bytes] (4096)"
+    add("--size", type=_size, default="4096", metavar="BYTES|MIN:MAX", help=sizes)
+    drop = "fraction of the messages to lose on purpose (0)"
+    add("--drop", type=_fraction, default=0.0, metavar="F", help=drop)
+    twice = "fraction of the messages to send twice on purpose (0)"
+    add("--duplicate", type=_fraction, default=0.0, metavar="F", help=twice)
+    where = "directory for all of it, begun anew each time (demo-site)"
+    add("--dir", type=Path, default=Path("demo-site"), metavar="DIR", help=where)
+    keep = "leave the announced files, which are deleted after success (logs and table always stay)"
+    add("--keep", action="store_true", help=keep)
+    add("--json", action="store_true", help="print one JSON object at the end, and nothing else")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    settings = DemoSettings(args.rate, args.size, args.drop, args.duplicate)
+    view = make_view(silent=args.json)
+    with DemoDirectory(args.dir) as directory, StopSignals() as stop:
+        with Demo(directory, settings) as demo:
+            with stop.interrupting():
+                demo.start(view.tell)
+            view.tell(introduction(demo))
+            view.tell(
+                "Ctrl-C ends it." if args.seconds is None else f"It runs for {args.seconds:g} s."
+            )
+            with view:
+                _watch(demo, view, stop, args.seconds)
+                _finish(demo, view, stop)
+            numbers = demo.final_numbers()
+            view.tell("stopping the agents and the router ...")
+        found = problems(numbers)
+        if not found and not args.keep:
+            directory.remove_files()
+    view.summarise(numbers)
+    if args.json:
+        print(json.dumps({"ok": not found, "problems": found, **numbers.as_json()}))
+    return 1 if found else 0
+
+
+def _watch(demo: Demo, view: View, stop: StopSignals, seconds: float | None) -> None:
+    """Show the numbers until it is time to end."""
+    while demo.source_runs and not stop.count:
+        numbers = demo.numbers()
+        view.show(numbers)
+        if seconds is not None and numbers.seconds >= seconds:
+            return
+        time.sleep(PERIOD)
+
+
+def _finish(demo: Demo, view: View, stop: StopSignals) -> None:
+    """Stop the source and wait for the rest; a further signal cuts the waiting short."""
+    before = stop.count
+    demo.stop_source()
+    deadline = time.monotonic() + SETTLE
+    while not demo.settled() and time.monotonic() < deadline and stop.count == before:
+        view.show(demo.numbers())
+        time.sleep(PERIOD)
+    with suppress(StorageError):  # then nothing is registered, which the numbers say
+        demo.compare()
+
+
+class StopSignals:
+    """Counts signals that ask to end, instead of ending at once; a context manager."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._interrupting = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        for number in SIGNALS:
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Inside, a signal raises KeyboardInterrupt."""
+        self._interrupting = True
+        try:
+            yield
+        finally:
+            self._interrupting = False
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self._interrupting:
+            self._interrupting = False
+            raise KeyboardInterrupt
+
+
+def _positive(text: str) -> float:
+    number = _number(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return number
+
+
+def _rate(text: str) -> str:
+    if text != "burst":
+        _positive(text)
+    return text
+
+
+def _size(text: str) -> str:
+    if not re.fullmatch(r"\d+(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not BYTES or MIN:MAX")
+    return text
+
+
+def _fraction(text: str) -> float:
+    number = _number(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+__all__ = ["Demo", "Numbers", "StopSignals", "add_parser"]

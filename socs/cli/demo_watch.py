@@ -1,0 +1,197 @@
+"""Looking at a demo from outside: through OCS clients, the files table and the files themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from ocs.client_http import ControlClientError
+
+from socs.cli.follow import Follower
+from socs.db import pysmurf_files_manager as files
+from socs.db.engine import Database
+from socs.errors import StorageError
+from socs.sim.pysmurf_truth import Truth
+
+POLL_PERIOD = 0.25  # s between two looks of a thread
+PAGE = 500  # rows per query
+STALE = 3.0  # s after which an answer no longer counts
+RATE_SPAN = 5.0  # s over which the present rate is taken
+NO_ANSWER = (ControlClientError, OSError, ValueError)  # requests' errors are OSErrors
+
+
+class Watcher(threading.Thread):
+    """Calls ``look`` again and again, until it is stopped."""
+
+    def __init__(self, name: str, look: Callable[[], None]) -> None:
+        super().__init__(name=f"demo-{name}", daemon=True)
+        self._look = look
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """The thread."""
+        while not self._stopping.is_set():
+            self._look()
+            self._stopping.wait(POLL_PERIOD)
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End after the look at hand."""
+        self._stopping.set()
+        if self.is_alive():
+            self.join(timeout)
+
+
+class Status:
+    """Session of an operation, as an OCS client sees it.
+
+    Args:
+        ask: gives the reply of ``OCSClient(...).<operation>.status()``; a router that hangs makes
+            it hang too, so it is asked in a thread.
+    """
+
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self._ask = ask
+        self._answer: tuple[float, dict[str, Any]] = (-STALE, {})
+
+    def look(self) -> None:
+        """Ask once."""
+        try:
+            session = self._ask().session
+        except NO_ANSWER:
+            return
+        self._answer = (time.monotonic(), session or {})
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the last answer came within :data:`STALE`."""
+        return time.monotonic() - self._answer[0] < STALE
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """The last answer."""
+        return self._answer[1]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The session data of the last answer."""
+        return self.session.get("data") or {}
+
+
+class Verifier:
+    """Follows the files table and computes the md5 of each file again.
+
+    Attributes:
+        registered: rows seen.
+        verified: rows with the md5 of their file.
+        wrong: rows without, with examples in ``examples``.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._database = Database(environ)
+        self._follower = Follower()
+        self.registered = self.verified = self.wrong = 0
+        self.examples: list[str] = []
+
+    def look(self) -> None:
+        """Verify all rows that are new."""
+        try:
+            after = self._follower.after
+            while True:
+                page = self._page(after)
+                for row in self._follower.fresh(page, time.monotonic()):
+                    self._verify(row)
+                if len(page) < PAGE:
+                    break
+                after = page[-1]["id"]
+        except StorageError:
+            return  # no table yet, or busy: next time
+        self._follower.advance(time.monotonic())
+
+    def _page(self, after: int) -> list[Any]:
+        with self._database.begin() as connection:
+            return files.select_files(connection, limit=PAGE, after_id=after)
+
+    def _verify(self, row: Mapping[Any, Any]) -> None:
+        self.registered += 1
+        try:
+            found = md5_of(Path(row["path"]))
+        except OSError:
+            found = b""
+        if found == bytes(row["md5sum"]):
+            self.verified += 1
+        else:
+            self.wrong += 1
+            self.examples = [*self.examples, row["path"]][-5:]
+
+    def compare(self, truth: Truth) -> tuple[int, int]:
+        """(announced files without a row, rows without an announced file or second rows of one)."""
+        announced = dict(truth.announced)
+        surplus = 0
+        with self._database.begin() as connection:
+            for (path,) in connection.execute(sa.select(files.table.c.path)):
+                surplus += announced.pop(path, None) is None
+        return len(announced), surplus
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+
+def md5_of(path: Path) -> bytes:
+    """MD5 of a file's contents, 16 bytes."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.digest()
+
+
+class FeedCount:
+    """Counts the messages that ``ocs-client-cli listen --json`` writes to its log, by topic."""
+
+    def __init__(self, log: Path) -> None:
+        self._log, self._position, self._rest = log, 0, b""
+        self.counts: Counter[str] = Counter()
+
+    def look(self) -> None:
+        """Count what is new."""
+        try:
+            with self._log.open("rb") as stream:
+                stream.seek(self._position)
+                new = stream.read()
+        except FileNotFoundError:
+            return
+        self._position += len(new)
+        *lines, self._rest = (self._rest + new).split(b"\n")
+        self.counts.update(filter(None, map(_topic, lines)))
+
+
+def _topic(line: bytes) -> str | None:
+    """Agent and feed of a line of the listener; None for lines of other programs in its log."""
+    try:
+        topic = json.loads(line)["topic"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return str(topic).partition(".")[2].replace(".feeds.", " ")
+
+
+class RateMeter:
+    """Rate of a growing count over the last :data:`RATE_SPAN` seconds."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()
+
+    def rate(self, count: int, now: float) -> float:
+        """Per second; ``now`` in seconds on any one clock."""
+        self._points.append((now, count))
+        while now - self._points[0][0] > RATE_SPAN:
+            self._points.popleft()
+        then, before = self._points[0]
+        return (count - before) / (now - then) if now > then else 0.0

@@ -1,0 +1,149 @@
+"""``socs doctor``: check a site config and this host, and say what to change."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from socs.cli import agent_checks, database_checks, host_checks, router_checks, site_checks
+from socs.cli.findings import Finding, failed, print_findings
+from socs.cli.site_checks import Instance, SiteView
+from socs.pysmurf.settings import StreamSettings, stream_settings
+
+MONITOR, ARCHIVER = "PysmurfMonitor", "PysmurfArchiver"
+Parsed = Mapping[str, argparse.Namespace]  # options by instance id
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``doctor`` to ``commands`` (of ``add_subparsers``)."""
+    text = (
+        "Check the site config, the router, the database and this host, and say what to change. "
+        "Ends with status 1 if something does not work."
+    )
+    parser = commands.add_parser(
+        "doctor", help="check a site and say what to change", description=text
+    )
+    parser.add_argument(
+        "--site-file", metavar="FILE", help="site config (default: default.yaml in OCS_CONFIG_DIR)"
+    )
+    parser.add_argument(
+        "--site-host",
+        metavar="NAME",
+        help="block of the site config that is this host's (default: the host name, or localhost)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    findings = examine(os.environ, args.site_file, args.site_host)
+    print_findings(findings, as_json=args.json)
+    return 1 if failed(findings) else 0
+
+
+def examine(
+    environ: Mapping[str, str], site_file: str | None = None, site_host: str | None = None
+) -> list[Finding]:
+    """All checks, in the order in which one would mend things."""
+    view, found = examine_config(environ, site_file, site_host)
+    parsed: Parsed = {}
+    if view is not None:
+        more, parsed = examine_agents(view)
+        found += more
+        found += router_checks.check_router(view.hub)
+    instances = view.instances if view is not None else ()
+    creators = [name for name, args in parsed.items() if getattr(args, "create_table", False)]
+    found += database_checks.check_database(
+        environ,
+        archiver=any(instance.agent_class == ARCHIVER for instance in instances),
+        created_by=creators[0] if creators else None,
+    )
+    if view is not None:
+        found += examine_host(view, parsed)
+    return found + host_checks.check_programs()
+
+
+def examine_config(
+    environ: Mapping[str, str], site_file: str | None, site_host: str | None
+) -> tuple[SiteView | None, list[Finding]]:
+    """The checks of the site config file alone; no view if it is unfit for more."""
+    path = site_checks.find_site_file(site_file, environ)
+    if isinstance(path, Finding):
+        return None, [path]
+    data, reading = site_checks.read_site(path)
+    if reading.level == "FAIL":
+        return None, [reading]
+    shape = site_checks.check_shape(data)
+    found = [reading, *shape]
+    if failed(shape):
+        return None, found
+    names = dict.fromkeys([site_host or socket.gethostname(), "localhost"])
+    view, which = site_checks.view_of(data, names)
+    return view, [*found, which, *site_checks.check_duplicate_ids(data)]
+
+
+def examine_agents(view: SiteView) -> tuple[list[Finding], Parsed]:
+    """The checks of the agents of this host, and their options as far as they are right."""
+    offers, found = agent_checks.installed_offers()
+    found += agent_checks.check_classes(view.instances, offers)
+    modules = agent_checks.module_of(offers)
+    parsed = {}
+    for instance in view.instances:
+        module = modules.get(instance.agent_class)
+        if module is None:
+            continue
+        found += agent_checks.check_packages(instance, module)
+        found += agent_checks.check_repeated_options(instance)
+        args, finding = agent_checks.check_arguments(instance, module)
+        found.append(finding)
+        if args is not None:
+            parsed[instance.instance_id] = args
+    if view.host:
+        plugins = agent_checks.plugin_of(offers)
+        block, instances = view.host_block, view.instances
+        found.append(site_checks.check_crossbar_timeout(view.host, block, instances, plugins))
+    return found, parsed
+
+
+def examine_host(view: SiteView, parsed: Parsed) -> list[Finding]:
+    """The checks of this host's kernel, ports and directories, for its monitors."""
+    monitors = _monitors(view.instances, parsed)
+    found = host_checks.check_shared_ports(monitors)
+    rmem_max = host_checks.read_rmem_max()
+    privileged = host_checks.has_net_admin()
+    for name, settings in monitors:
+        if rmem_max is not None:
+            found.append(
+                host_checks.check_receive_buffer(
+                    name, settings.receive_buffer, rmem_max, privileged=privileged
+                )
+            )
+        found.append(_check_port(view, name, settings))
+        found += host_checks.check_data_roots(name, settings.roots)
+        found.append(host_checks.check_spool(name, settings.spool_dir, settings.spool_quota))
+    return found
+
+
+def _monitors(instances: Sequence[Instance], parsed: Parsed) -> list[tuple[str, StreamSettings]]:
+    """Settings of the monitors that run on this host itself, by instance id."""
+    return [
+        (instance.instance_id, stream_settings(parsed[instance.instance_id]))
+        for instance in instances
+        if instance.agent_class == MONITOR
+        and instance.instance_id in parsed
+        and not instance.in_container
+    ]
+
+
+def _check_port(view: SiteView, name: str, settings: StreamSettings) -> Finding:
+    table = host_checks.UDP_TABLE.read_text() if host_checks.UDP_TABLE.exists() else ""
+    return host_checks.check_udp_port(
+        name,
+        settings.bind,
+        settings.port,
+        host_checks.udp_listeners(table),
+        lambda: router_checks.agent_answers(view.hub, name),
+    )

@@ -1,0 +1,113 @@
+"""How the console command writes: tables in a terminal, tab-separated lines in a pipe, or JSON.
+
+What came from the network is shown with its control characters escaped, so that a file name cannot
+move the cursor or forge a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+NEVER_WRAPPED = {"id", "timestamp", "first", "last"}
+Row = Mapping[Any, Any]  # values by column name
+
+
+def as_json(value: Any) -> Any:
+    """A database value as JSON knows it: bytes as hex digits, times as ISO 8601 in UTC with Z."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return value
+
+
+def json_line(row: Row) -> str:
+    """One row as a JSON object on one line."""
+    return json.dumps({name: as_json(value) for name, value in row.items()}, allow_nan=False)
+
+
+def as_text(value: Any) -> str:
+    """A database value as text on one line; empty for None."""
+    value = as_json(value)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return escaped(str(value))
+
+
+def escaped(text: str) -> str:
+    """``text`` with control characters, and the backslash that marks them, escaped."""
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(
+        char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode()
+        for char in text.encode("utf-8", "backslashreplace").decode()
+    )
+
+
+def tab_separated(row: Row, columns: Sequence[str]) -> str:
+    """The ``columns`` of ``row``, separated by tabs."""
+    return "\t".join(as_text(row[column]) for column in columns)
+
+
+def print_rows(
+    rows: Iterable[Row],
+    columns: Sequence[str],
+    *,
+    json_lines: bool = False,
+    table_columns: Sequence[str] | None = None,
+    out: TextIO | None = None,
+) -> None:
+    """Print ``rows``: JSON lines with all they hold, else the ``columns`` as a table or lines.
+
+    Args:
+        json_lines: one JSON object per line.
+        table_columns: the columns for a table, where there is less room; ``columns`` if omitted.
+        out: where to; standard output if omitted. A table only if it is a terminal.
+    """
+    out = out or sys.stdout
+    if json_lines:
+        for row in rows:
+            print(json_line(row), file=out)
+    elif out.isatty():
+        _print_table(rows, table_columns or columns, out)
+    else:
+        print("\t".join(columns), file=out)
+        for row in rows:
+            print(tab_separated(row, columns), file=out)
+
+
+def _print_table(rows: Iterable[Row], columns: Sequence[str], out: TextIO) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in NEVER_WRAPPED)
+    for row in rows:
+        table.add_row(*(Text(_in_table(row[column])) for column in columns))
+    Console(file=out).print(table)
+
+
+def _in_table(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+    return as_text(value)
+
+
+def print_one(row: Row, *, as_object: bool = False, out: TextIO | None = None) -> None:
+    """Print one row, a value per line under its name, or as one JSON object."""
+    out = out or sys.stdout
+    if as_object:
+        print(json_line(row), file=out)
+        return
+    width = max(map(len, row)) if out.isatty() else 0
+    separator = "  " if out.isatty() else "\t"
+    for name, value in row.items():
+        print(f"{name:{width}}{separator}{as_text(value)}", file=out)
