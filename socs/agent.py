@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from twisted.internet.task import deferLater
 from txaio.tx import start_logging
 
 from socs.errors import ConfigError, OurError
+from socs.problems import printable
 
 SHUTDOWN_TIMEOUT = 10.0  # seconds for the callables that ``build`` returns, all together
 HANG_TIMEOUT = 20.0  # seconds after which a process that should have ended is ended the hard way
@@ -60,6 +62,17 @@ def parse_bool(text: str) -> bool:
 def sleep(seconds: float) -> Deferred[None]:
     """Fires after a time, without blocking the reactor."""
     return deferLater(reactor, seconds, lambda: None)
+
+
+def add_message(session: Any, text: str) -> None:
+    """Add text from outside to the messages of an OCS session; for the reactor's thread.
+
+    As ``session.add_message``, which would take braces in it for fields of a log format.
+    """
+    session.messages.append((time.time(), text))
+    session.app.log.info(
+        "{op}:{id} {text}", op=session.op_name, id=session.session_id, text=printable(text)
+    )
 
 
 class _NotGiven:
