@@ -117,11 +117,16 @@ PYSMURF = (
         "messages were lost on the way: if kernel_drops moved too, here; else on the network",
     ),
     Counter("sequence_late", "messages", "arrived after a later number: reordered on the way"),
-    Counter("publisher_restarts", "restarts", "a publisher began again at number 0"),
+    Counter(
+        "publisher_restarts",
+        "restarts",
+        "another publisher object of a known host, id and script, at the same or another address",
+    ),
     Counter(
         "joined_late",
         "messages",
-        "sent by a publisher before this monitor ever heard of it",
+        "sent by a publisher object before this monitor first heard of it",
+        "expected when a monitor starts without saved state; else the first messages were lost",
     ),
     Counter(
         "streams_refused",
@@ -136,8 +141,12 @@ PYSMURF = (
         "beyond the limit of publisher objects with the same host, id and script",
     ),
     Counter("states_unreadable", "streams", "saved sequence state that could not be read back"),
-    Counter("messages_unnumbered", "messages", "carry no seq_no; not checked for gaps"),
-    Counter("nonfinite_values", "values", "NaN or Infinity in a message; passed on as missing"),
+    Counter("messages_unnumbered", "messages", "without seq_no or time; not checked for gaps"),
+    Counter(
+        "nonfinite_values",
+        "values",
+        "NaN, Infinity or an impossible time in a message; passed on as missing",
+    ),
     Counter(
         "metadata_type_changed",
         "values",
