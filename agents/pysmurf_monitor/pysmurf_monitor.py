@@ -28,7 +28,6 @@ from socs.pysmurf.stream import PysmurfStream
 
 PERIOD = 1.0  # s between updates of session data and the counters feed
 STUCK = 5.0  # s without an answer after which the spool's disk counts as hanging
-TABLE_PERIOD = 5.0  # s between attempts to create the table while the database is away
 
 
 class PysmurfMonitor:
@@ -53,7 +52,6 @@ class PysmurfMonitor:
         self.feeds = FeedPublisher(agent, problems=Problems(self._report))
         self.settings = stream_settings(args)
         self.constants = row_constants(args)
-        self._table_due = 0.0
         self.stream: PysmurfStream | None = self._listen()
 
     def _listen(self) -> PysmurfStream:
@@ -168,11 +166,6 @@ class PysmurfMonitor:
 
     @inlineCallbacks
     def _update(self, session: ocs_agent.OpSession) -> Any:
-        if self.create_table and time.monotonic() >= self._table_due:
-            self._table_due = time.monotonic() + TABLE_PERIOD
-            deferToThread(pysmurf_files_manager.create_table, self.database).addCallbacks(
-                self._table_is_there, lambda failure: failure.trap(SocsError)
-            )
         status = deferToThread(self.stream.status)
         waited = 0.0
         while not status.called and waited < STUCK:
@@ -189,9 +182,6 @@ class PysmurfMonitor:
         session.data = {"timestamp": time.time(), **data}
         session.degraded = bool(data["troubles"])
         self.feeds.flush(data["counters"])
-
-    def _table_is_there(self, made: bool) -> None:
-        self._table_due = float("inf")
 
     def _stop_run(self, session: ocs_agent.OpSession, params: Any) -> Deferred[tuple[bool, str]]:
         """Stop the Process ``run``."""

@@ -69,6 +69,8 @@ class Registrar:
         roots: where files may be read.
         constants: what goes into every row, and settings.
         counters: must know :data:`socs.counters.FILES`.
+        prepare: called before the first batch, again and again until it does not raise
+            :class:`StorageUnavailable`; for creating the table.
         on_registered: called with the rows of each committed batch.
         report: called with a line for the log when something changes for the operator.
     """
@@ -81,13 +83,14 @@ class Registrar:
         constants: RowConstants,
         *,
         counters: Counters,
+        prepare: Callable[[], object] = lambda: None,
         on_registered: Callable[[RegisteredFiles], None] = lambda rows: None,
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._spool, self._database = spool, database
         self._settings = constants
         self._counters = counters
-        self._on_registered = on_registered
+        self._prepare, self._on_registered = prepare, on_registered
         self._tell = report
         self._problems = Problems(report)
         self._ready: deque[tuple[SpooledFile, files.Row]] = deque()
@@ -148,6 +151,7 @@ class Registrar:
         self._life = object()
         self._being_read = 0
         self._ready.clear()
+        self._prepare()
         for batch in self._spool.open_batches():
             if self._settle(batch):
                 self._spool.finish(batch)

@@ -26,6 +26,7 @@ class StreamSettings:
         spool_dir: directory of the spool.
         spool_quota: bytes on disk that the spool may use.
         receive_buffer: bytes asked of the kernel for the socket.
+        create_table: create the files table if it is missing.
     """
 
     bind: str
@@ -35,6 +36,7 @@ class StreamSettings:
     spool_dir: Path
     spool_quota: int = DEFAULT_QUOTA
     receive_buffer: int = 32 << 20
+    create_table: bool = True
 
 
 def stream_settings(args: argparse.Namespace) -> StreamSettings:
@@ -47,6 +49,7 @@ def stream_settings(args: argparse.Namespace) -> StreamSettings:
         spool_dir=Path(args.data_dir or data_dir() / args.instance_id),
         spool_quota=int(args.spool_quota * MIB),
         receive_buffer=int(args.receive_buffer * MIB),
+        create_table=args.create_table,
     )
 
 

@@ -92,7 +92,7 @@ class Ingest:
         self._stopping = False
         self._unsaved: list[FileEntry] = []
         self._streams: dict[str, bytes] = {}
-        self._totals = tracker.totals()
+        self._totals = tracker.totals() | {"states_unreadable": 0}  # counted while restoring
         self._save_at = self._report_at = 0.0
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self.publishers: list[dict[str, Any]] = []  # the worst first; renewed with each save

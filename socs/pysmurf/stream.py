@@ -13,6 +13,7 @@ from typing import Any
 from socs.counters import FILES, PYSMURF, UDP, Counters, imbalances
 from socs.dataroots import DataRoots
 from socs.db.engine import Database
+from socs.db.pysmurf_files_manager import create_table
 from socs.db.registrar import RegisteredFiles, Registrar, RowConstants
 from socs.db.spool import Spool
 from socs.errors import ConfigError
@@ -92,6 +93,7 @@ class PysmurfStream:
             roots,
             constants,
             counters=self.counters,
+            prepare=self._create_table if settings.create_table else lambda: None,
             on_registered=self._registered,
             report=report,
         )
@@ -119,6 +121,9 @@ class PysmurfStream:
         self.ingest.stop()
         self.registrar.stop()
         self.spool.close()
+
+    def _create_table(self) -> None:
+        create_table(self._database)
 
     def _registered(self, rows: RegisteredFiles) -> None:
         self._last_files = [row[0] for row in rows[-LAST_FILES:]]

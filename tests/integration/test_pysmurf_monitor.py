@@ -1,0 +1,282 @@
+"""The monitor as an OCS agent: operations, feeds, and life without a router."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import ocs
+import pytest
+
+from socs.sim.ports import free_port
+from socs.sim.pysmurf_publisher import Publisher
+from socs.sim.site import AgentInstance, Site
+from socs.testing import wait_until
+from tests.harness import rows
+
+MONITOR = "pysmurf-monitor"
+
+
+class Monitor:
+    """A site with a running monitor, and publishers for it."""
+
+    def __init__(self, make_site: Callable[..., Site], directory: Path, env: dict[str, str]):
+        self.data = directory / "smurf"
+        self.data.mkdir()
+        self.port = free_port(socket.SOCK_DGRAM)
+        self.env = {"SOCS_DATA_DIR": str(directory / "state"), **env}
+        arguments = ["--udp-port", self.port, "--create-table", True, "--data-root", self.data]
+        instance = AgentInstance("PysmurfMonitor", MONITOR, [*map(str, arguments)])
+        self.site = make_site([instance])
+        self.start()
+
+    def start(self) -> None:
+        self.site.start_agent(MONITOR, env=self.env)
+        self.site.wait_joined(MONITOR)
+        self.client = self.site.client(MONITOR)
+
+    def publisher(self, pub_id: str = "crate1slot2") -> Publisher:
+        options = {"BACKEND": "udp", "UDP_PORT": self.port, "ID": pub_id}
+        return Publisher("test", options)
+
+    def write(self, name: str, content: bytes = b"x") -> str:
+        path = self.data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return str(path)
+
+    def session_data(self) -> dict:
+        return self.client.run.status().session["data"]
+
+    def wait_for(self, counter: str, value: int, timeout: float = 15) -> None:
+        wait_until(
+            lambda: self.session_data().get("counters", {}).get(counter, 0) >= value,
+            timeout,
+            f"{counter} of {value}",
+        )
+
+
+@pytest.fixture
+def monitor(site, files_env, tmp_path: Path) -> Monitor:
+    return Monitor(site, tmp_path, files_env)
+
+
+@pytest.fixture
+def sqlite_monitor(site, tmp_path: Path) -> Monitor:
+    return Monitor(site, tmp_path, {})
+
+
+def test_announced_file_becomes_a_row(monitor: Monitor) -> None:
+    with monitor.publisher() as publisher:
+        path = monitor.write("a.npy", b"contents")
+        publisher.register_file(path, "tuning", "npy")
+        monitor.wait_for("files_registered", 1)
+    assert rows(monitor.env) == [(path, hashlib.md5(b"contents").hexdigest())]
+    data = monitor.session_data()
+    assert data["last_files"] == [path]
+    assert data["database"]["state"] == "up"
+    assert data["troubles"] == []
+    assert monitor.client.run.status().session["degraded"] is False
+
+
+def test_operations_answer_as_ocs_agents_should(sqlite_monitor: Monitor) -> None:
+    client = sqlite_monitor.client
+    ok, error = ocs.OK, ocs.ERROR
+    assert client.init()[0] == ok
+    assert client.init.status().session["success"] is True
+    assert client.init(create_table=False)[0] == ok
+    assert client.run.start()[0] == error  # runs already
+    assert client.run.status().session["status"] == "running"
+    assert client.retry_failed()[0] == ok
+    assert client.retry_failed(cause=5)[0] == error
+    assert client.rescan()[0] == error  # path is needed
+    assert client.rescan(path="/etc").session["success"] is False
+    assert client.rescan(path=str(sqlite_monitor.data), nonsense=1)[0] == error
+    assert client.run.start(nonsense=1)[0] == error
+    assert client.rescan.abort()[0] == error  # not running
+    assert client.run.stop()[0] == ok
+    assert client.run.wait(timeout=20)[0] == ok
+    assert client.run.status().session["success"] is True
+    assert client.rescan(path=str(sqlite_monitor.data)).session["success"] is False
+    assert client.run.start()[0] == ok
+    with sqlite_monitor.publisher() as publisher:
+        publisher.register_file(sqlite_monitor.write("after"), "t")
+        sqlite_monitor.wait_for("files_registered", 1)
+
+
+def test_failed_files_are_shown_and_retried(sqlite_monitor: Monitor) -> None:
+    elsewhere = sqlite_monitor.data.parent / "elsewhere"
+    elsewhere.write_bytes(b"x")
+    link = sqlite_monitor.data / "link"
+    link.symlink_to(elsewhere)
+    with sqlite_monitor.publisher() as publisher:
+        publisher.register_file(str(link), "t")
+        sqlite_monitor.wait_for("files_failed", 1)
+        (failed,) = sqlite_monitor.session_data()["failed_files"]
+        assert (failed["path"], failed["cause"]) == (str(link), "attempts_outside_roots")
+        link.unlink()
+        link.write_bytes(b"a file by now")
+        reply = sqlite_monitor.client.retry_failed(cause="attempts_outside_roots")
+        assert "1 files" in str(reply.session["messages"])
+        sqlite_monitor.wait_for("files_registered", 1)
+
+
+def test_rescan_finds_what_was_never_announced(monitor: Monitor) -> None:
+    with monitor.publisher() as publisher:
+        announced = monitor.write("20261121/1700000000/outputs/1700000001_known.npy", b"known")
+        publisher.register_file(announced, "t")
+        monitor.wait_for("files_registered", 1)
+    missed = monitor.write("20261121/1700000000/plots/1700000002_missed.png", b"missed")
+    # Moved by an archiver: another path, but the same name and contents.
+    monitor.write("elsewhere/1700000001_known.npy", b"known")
+    reply = monitor.client.rescan(path=str(monitor.data), min_age=0.0, dry_run=True)
+    assert reply.session["data"]["examples"] == [missed]
+    assert len(rows(monitor.env)) == 1
+    reply = monitor.client.rescan(path=str(monitor.data), min_age=0.0, action="take_iv")
+    assert {name: reply.session["data"][name] for name in ("looked_at", "known", "queued")} == {
+        "looked_at": 3,
+        "known": 2,
+        "queued": 1,
+    }
+    monitor.wait_for("files_registered", 2)
+    assert {path for path, _ in rows(monitor.env)} == {announced, missed}
+    reply = monitor.client.rescan(path=str(monitor.data), min_age=0.0)
+    assert reply.session["data"]["queued"] == 0
+
+
+@pytest.fixture
+def listening(sqlite_monitor: Monitor, tmp_path: Path) -> Iterator[Callable[[], list[dict]]]:
+    """What ``ocs-client-cli listen --json`` prints for all feeds of the monitor."""
+    output = tmp_path / "feeds.jsonl"
+    program = Path(sys.executable).with_name("ocs-client-cli")
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [program, "listen", "--json", f"observatory.{MONITOR}.feeds."],
+            env={**os.environ, **sqlite_monitor.site.environment(), "PYTHONUNBUFFERED": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+    def messages() -> list[dict]:
+        found = []
+        for line in output.read_text().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    try:
+        wait_until(messages, 20, "the listener to hear something")
+        yield messages
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_feeds(sqlite_monitor: Monitor, listening: Callable[[], list[dict]]) -> None:
+    def heard(*words: str) -> bool:
+        return any(all(word in json.dumps(message) for word in words) for message in listening())
+
+    with sqlite_monitor.publisher() as publisher:
+        publisher.publish({"channels": [1, 2], "bad": float("nan")}, "session_data")
+        publisher.publish("half way", "session_log")
+    with sqlite_monitor.publisher("STREAMER:ufm_mv1") as publisher:
+        for value in (1, 2.5, True):
+            publisher.publish({"path": "AMCc.Open[0]", "value": value, "type": "int"}, "metadata")
+        publisher.publish({"path": "AMCc.Open[0]", "value": "text", "type": "str"}, "metadata")
+    wait_until(lambda: heard("pysmurf_session_data", "half way", "crate1slot2"), 10)
+    wait_until(lambda: heard("pysmurf_session_data", '"channels": [1, 2]', "null"), 10)
+    wait_until(lambda: heard("ufm_mv1_meta", "AMCcOpen0", "[1.0, 2.5, 1.0]"), 10)
+    wait_until(lambda: heard("counters", "datagrams_received"), 10)
+    sqlite_monitor.wait_for("metadata_type_changed", 1)
+
+
+def test_router_killed_and_restarted(sqlite_monitor: Monitor) -> None:
+    router_outage(sqlite_monitor, seconds=(1, 6))
+
+
+@pytest.mark.slow
+def test_router_away_for_half_a_minute(sqlite_monitor: Monitor) -> None:
+    router_outage(sqlite_monitor, seconds=(1, 6, 30))
+
+
+def router_outage(monitor: Monitor, seconds: tuple[float, ...]) -> None:
+    """The agent survives, rejoins, and registration never stops."""
+    registered = 0
+    with monitor.publisher() as publisher:
+        for outage in seconds:
+            monitor.site.kill_router()
+            publisher.publish({"outage": outage}, "session_data")
+            for _ in range(int(10 * outage)):
+                publisher.register_file(monitor.write(f"{registered}"), "t")
+                registered += 1
+                # Paced, so that files come during all of the outage; also shows that rows appear
+                # in the table while there is no router.
+                wait_until(lambda: len(rows(monitor.env)) == registered, 10, period=0.1)
+            monitor.site.start_router()
+            monitor.site.wait_joined(MONITOR)
+            monitor.wait_for("files_registered", registered, timeout=40)
+            assert monitor.session_data()["troubles"] == []
+    assert monitor.client.run.status().session["status"] == "running"
+    assert len(rows(monitor.env)) == registered
+
+
+def test_it_listens_before_there_is_a_router(site, tmp_path: Path) -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    (tmp_path / "data").mkdir()
+    arguments = ["--udp-port", port, "--data-root", tmp_path / "data"]
+    instance = AgentInstance("PysmurfMonitor", MONITOR, [*map(str, arguments)])
+    made = site([instance], router=False)
+    env = {"SOCS_DATA_DIR": str(tmp_path / "state")}
+    made.start_agent(MONITOR, env=env)
+    wait_until(lambda: "listening on" in made.logs(MONITOR), 15)
+    with Publisher("early", {"BACKEND": "udp", "UDP_PORT": port}) as publisher:
+        (tmp_path / "data" / "early").write_bytes(b"x")
+        publisher.register_file(str(tmp_path / "data" / "early"), "t")
+        wait_until(lambda: (tmp_path / "state" / "files.sqlite").exists(), 15)
+        wait_until(lambda: len(rows(env)) == 1, 15)
+
+
+def test_sigterm_ends_it_in_time_with_everything_on_disk(sqlite_monitor: Monitor) -> None:
+    with sqlite_monitor.publisher() as publisher:
+        for number in range(200):
+            publisher.register_file(sqlite_monitor.write(f"{number}"), "t")
+    status = sqlite_monitor.site.stop_agent(MONITOR, timeout=10)
+    assert status in (0, -signal.SIGTERM)
+    sqlite_monitor.start()
+    sqlite_monitor.wait_for("files_spooled", 0)
+    wait_until(lambda: len(rows(sqlite_monitor.env)) == 200, 10)
+    assert sqlite_monitor.session_data()["counters"]["sequence_lost"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "words"),
+    [
+        (["--data-root", "relative"], {}, ["--data-root", "relative"]),
+        (["--allow-sender", "10.0.0.300/8"], {}, ["--allow-sender", "10.0.0.300/8"]),
+        (["--create-table", "perhaps"], {}, ["perhaps", "true"]),
+        ([], {"MYSQL_HOST": "db"}, ["MYSQL_USER"]),
+        ([], {"SOCS_DATA_DIR": "/proc/nothing"}, ["SOCS_DATA_DIR"]),
+        (["--udp-address", "192.0.2.1"], {}, ["--udp-address", "192.0.2.1"]),
+    ],
+)
+def test_wrong_setting_ends_it_at_once_and_is_named(
+    site, tmp_path: Path, arguments: list[str], environ: dict[str, str], words: list[str]
+) -> None:
+    port = ["--udp-port", str(free_port(socket.SOCK_DGRAM))]
+    made = site([AgentInstance("PysmurfMonitor", MONITOR, [*port, *arguments])], router=False)
+    env = {"SOCS_DATA_DIR": str(tmp_path / "state"), **environ}
+    child = made.start_agent(MONITOR, env=env)
+    wait_until(lambda: child.returncode is not None, 10, "the agent to end")
+    assert child.returncode == 2
+    last = made.logs(MONITOR).strip().splitlines()[-1]
+    assert all(word in last for word in words), last
+    assert "Traceback" not in made.logs(MONITOR)
