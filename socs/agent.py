@@ -114,17 +114,15 @@ def parse_args(
     except yaml.YAMLError as error:
         raise ConfigError(f"the site config is not YAML: {error}") from error
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise ConfigError(f"site config: {_text(error)} (agent class {agent_class})") from error
+        asked = " ".join([f"agent class {agent_class}", *(args or ())])
+        raise ConfigError(f"site config: {_text(error)} (asked for {asked})") from error
     return parsed
 
 
 def _text(error: Exception) -> str:
-    missing_key = isinstance(error, KeyError) and error.args and " " not in str(error.args[0])
-    return (
-        f"the key {error} is missing"
-        if missing_key
-        else str(error.args[0] if error.args else error)
-    )
+    reason = str(error.args[0]) if error.args else type(error).__name__
+    is_key = isinstance(error, KeyError) and " " not in reason
+    return f"the key {reason!r} is missing" if is_key else reason
 
 
 def _host_setting(args: argparse.Namespace, key: str) -> Any:

@@ -1,0 +1,266 @@
+import argparse
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import txaio
+
+txaio.use_twisted()  # before an agent is imported
+
+from twisted.internet.defer import Deferred, succeed  # noqa: E402
+
+from socs import agent as agent_module  # noqa: E402
+from socs.agent import add_message, parse_args, parse_bool, sleep  # noqa: E402
+from socs.errors import ConfigError  # noqa: E402
+
+SITE = """
+hub:
+  wamp_server: ws://127.0.0.1:1/ws
+  wamp_http: http://127.0.0.1:1/call
+  wamp_realm: realm
+  address_root: observatory
+hosts:
+  localhost:
+    agent-instances:
+      - {agent-class: Silent, instance-id: silent, arguments: []}
+      - {agent-class: Own, instance-id: own, arguments: [[--crossbar-timeout, 7]]}
+      - {agent-class: Zero, instance-id: zero, arguments: [--crossbar-timeout, 0]}
+"""
+HOST_SAYS = SITE.replace("  localhost:\n", "  localhost:\n    crossbar_timeout: 30\n")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Write a site config."""
+    monkeypatch.setenv("OCS_CONFIG_DIR", str(tmp_path))
+
+    def write(text):
+        path = tmp_path / "default.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "agent_class", "args", "expected"),
+    [
+        (SITE, "Silent", [], 0),
+        (SITE, "Own", [], 7),
+        (SITE, "Silent", ["--crossbar-timeout", "9"], 9),
+        (SITE, "Own", ["--crossbar-timeout", "9"], 9),
+        (HOST_SAYS, "Silent", [], 30),
+        (HOST_SAYS, "Own", [], 7),
+        (HOST_SAYS, "Zero", [], 0),
+        (HOST_SAYS, "Silent", ["--crossbar-timeout", "0"], 0),
+        (SITE.replace("  localhost:\n", "  localhost:\n    crossbar_timeout:\n"), "Silent", [], 0),
+    ],
+)
+def test_crossbar_timeout_is_endless_unless_someone_says_otherwise(
+    site, text, agent_class, args, expected
+):
+    path = site(text)
+    where_it_may_be = ([], ["--site", "default"], ["--site-file", str(path)])
+    for where in where_it_may_be:
+        parsed = parse_args(agent_class, argparse.ArgumentParser(), [*args, *where])
+        assert parsed.crossbar_timeout == expected
+        assert parsed.address_root == "observatory"
+
+
+def test_without_a_site_config_file(monkeypatch):
+    monkeypatch.delenv("OCS_CONFIG_DIR", raising=False)
+    with pytest.raises(ConfigError, match="OCS_CONFIG_DIR"):
+        parse_args("Silent", argparse.ArgumentParser(), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "words"),
+    [
+        (SITE, ["--instance-id", "other"], "other"),
+        (SITE.replace("localhost", "elsewhere"), [], "elsewhere|hosts"),
+        (SITE.replace("hub:", "nub:"), [], "hub"),
+        ("hub: [", [], "not YAML"),
+        ("", [], "site config"),
+        ("[]", [], "site config"),
+        (SITE, ["--site", "other"], "other.yaml"),
+        (SITE, ["--site", "a", "--site-file", "b"], "--site"),
+    ],
+)
+def test_wrong_site_configs_are_config_errors(site, text, args, words):
+    site(text)
+    with pytest.raises(ConfigError, match=words):
+        parse_args("Silent", argparse.ArgumentParser(), args)
+
+
+@pytest.mark.parametrize("text", ["true", "True", "YES", "1", "on", " true "])
+def test_true(text):
+    assert parse_bool(text) is True
+
+
+@pytest.mark.parametrize("text", ["false", "False", "NO", "0", "off"])
+def test_false(text):
+    assert parse_bool(text) is False
+
+
+@pytest.mark.parametrize("text", ["", "maybe", "2", "None"])
+def test_neither_true_nor_false(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="true, yes, 1, on"):
+        parse_bool(text)
+
+
+def test_messages_are_no_log_formats():
+    lines = []
+    log = SimpleNamespace(info=lambda text, /, **values: lines.append(text.format(**values)))
+    session = SimpleNamespace(
+        messages=[], op_name="run", session_id=3, app=SimpleNamespace(log=log)
+    )
+    add_message(session, "{a.b} \n{}")
+    ((when, text),) = session.messages
+    assert text == "{a.b} \n{}"
+    assert abs(when - time.time()) < 5
+    assert lines == ["run:3 {a.b} \\n{}"]
+
+
+def test_sleep(pump):
+    done = []
+    start = time.monotonic()
+    sleep(0.05).addCallback(done.append)
+    pump(lambda: done)
+    assert 0.04 < time.monotonic() - start < 2
+
+
+def test_tasks_without_aborter_are_aborted_in_a_thread():
+    """In the reactor, OCS's call of a missing aborter would break off the shutdown."""
+    tasks = {
+        name: SimpleNamespace(aborter=aborter, aborter_blocking=False)
+        for name, aborter in (("none", None), ("some", print))
+    }
+    agent_module._run_missing_aborters_in_threads(SimpleNamespace(tasks=tasks))
+    assert tasks["none"].aborter_blocking is True
+    assert tasks["some"].aborter_blocking is False
+
+
+@pytest.fixture
+def shut_down(pump, monkeypatch):
+    """Call what is to be called at the end; returns the lines logged."""
+    monkeypatch.setattr(agent_module, "SHUTDOWN_TIMEOUT", 0.1)
+
+    def shut_down(*callables):
+        lines, done = [], []
+        log = SimpleNamespace(error=lambda text, /, **values: lines.append(text.format(**values)))
+        agent_module._shut_down(callables, log).addCallback(done.append)
+        agent_module.faulthandler.cancel_dump_traceback_later()
+        pump(lambda: done, 2)
+        return lines
+
+    return shut_down
+
+
+def test_shutdown_waits_for_all_and_outlives_errors(shut_down):
+    called = []
+
+    def later():
+        return sleep(0.05).addCallback(lambda _: called.append("later"))
+
+    def fails():
+        raise ValueError("oh no")
+
+    lines = shut_down(fails, later, lambda: succeed(called.append("at once")))
+    assert called == ["at once", "later"]
+    assert len(lines) == 1
+    assert "fails" in lines[0]
+    assert "oh no" in lines[0]
+
+
+def test_shutdown_does_not_wait_for_ever(shut_down):
+    def never():
+        return Deferred()
+
+    (line,) = shut_down(never)
+    assert "never" in line
+
+
+AGENT = """
+import argparse, sys
+from socs.agent import run_agent
+from socs.errors import ConfigError, StorageUnavailable
+
+def build(agent, args):
+    print("building")
+    raise {error}
+
+run_agent("Silent", argparse.ArgumentParser, build, sys.argv[1:])
+"""
+
+
+def start(code, *args, **env):
+    """Run a program: its exit status, stdout, stderr and how long it took [s]."""
+    start = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-c", code, *args],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return result.returncode, result.stdout, result.stderr, time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    ("error", "env", "line"),
+    [
+        ("ConfigError('no\\nsuch port')", {}, "no such port"),
+        ("StorageUnavailable('no disk')", {}, "no disk"),
+        ("", {"LOGLEVEL": "loud"}, "LOGLEVEL: Invalid log level 'loud'"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_status_2(site, error, env, line):
+    site(SITE)
+    status, _, stderr, seconds = start(AGENT.format(error=error), **env)
+    assert status == 2
+    assert stderr.startswith(f"Silent: {line}")
+    assert stderr.count("\n") == 1
+    assert seconds < 5
+
+
+def test_a_defect_is_not_taken_for_a_wrong_setting(site):
+    site(SITE)
+    status, stdout, _, _ = start(AGENT.format(error="ValueError('oh')"))
+    assert status == 1
+    assert "Traceback" in stdout  # where Twisted puts what is written to sys.stderr
+    assert "ValueError: oh" in stdout
+
+
+def test_help_needs_no_site_config():
+    status, stdout, _, _ = start(AGENT.format(error=""), "--help", OCS_CONFIG_DIR="/nowhere")
+    assert status == 0
+    assert "--crossbar-timeout" in stdout
+
+
+HANGS = """
+import argparse, os, signal, sys, threading
+from twisted.internet import reactor
+from socs import agent
+from socs.agent import run_agent
+agent.HANG_TIMEOUT = 0.5
+
+def build(agent, args):
+    reactor.callInThread(threading.Event().wait)
+    reactor.callLater(0.1, os.kill, os.getpid(), signal.SIGTERM)
+    return [lambda: print("ending")]
+
+run_agent("Silent", argparse.ArgumentParser, build, sys.argv[1:])
+"""
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process(site):
+    site(SITE)
+    status, stdout, stderr, seconds = start(HANGS)
+    assert status == 1
+    assert "ending" in stdout
+    assert "Timeout" in stderr  # with the traceback of all threads
+    assert seconds < 10
