@@ -6,7 +6,7 @@ BIN     = $(VENV)/bin
 # The router lives in an environment of its own: its ~130 dependencies are not ours.
 ROUTER ?= .venv-crossbar
 
-.PHONY: demo test test-slow bench lint docs clean
+.PHONY: demo test test-slow mutants bench lint docs clean
 
 demo: $(VENV)/.package $(ROUTER)/.crossbar   ## run the main job here: make demo [FOR=seconds]
 	$(BIN)/socs demo $(if $(FOR),--for $(FOR)) $(ARGS)
@@ -16,6 +16,9 @@ test: $(VENV)/.test $(ROUTER)/.crossbar servers
 
 test-slow: $(VENV)/.test $(ROUTER)/.crossbar servers
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
+
+mutants: $(VENV)/.test servers   ## take promises out of the code and see the tests turn red
+	$(BIN)/python -m tests.mutants
 
 bench: $(VENV)/.test $(ROUTER)/.crossbar servers
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -36,6 +39,7 @@ clean:
 servers:
 	@.ci/need mariadbd mariadb-server
 	@.ci/need rsync rsync
+	@.ci/need strace strace
 
 $(VENV)/bin/python:
 	@.ci/need venv python3-venv

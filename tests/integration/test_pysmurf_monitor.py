@@ -55,6 +55,9 @@ class Monitor:
     def session_data(self) -> dict:
         return self.client.run.status().session["data"]
 
+    def all_in_table(self, count: int) -> Callable[[], bool]:
+        return lambda: len(rows(self.env)) == count
+
     def wait_for(self, counter: str, value: int, timeout: float = 15) -> None:
         wait_until(
             lambda: self.session_data().get("counters", {}).get(counter, 0) >= value,
@@ -218,9 +221,8 @@ def router_outage(monitor: Monitor, seconds: tuple[float, ...]) -> None:
             for _ in range(int(10 * outage)):
                 publisher.register_file(monitor.write(f"{registered}"), "t")
                 registered += 1
-                # Paced, so that files come during all of the outage; also shows that rows appear
-                # in the table while there is no router.
-                wait_until(lambda: len(rows(monitor.env)) == registered, 10, period=0.1)
+                # Row by row, while there is no router; this also paces them over the outage.
+                wait_until(monitor.all_in_table(registered), 10, period=0.1)
             monitor.site.start_router()
             monitor.site.wait_joined(MONITOR)
             monitor.wait_for("files_registered", registered, timeout=40)

@@ -1,0 +1,7 @@
+"""All benchmarks, one after the other: ``python -m tests.bench``."""
+
+from tests.bench import bench_registration, bench_udp
+
+for bench in (bench_udp, bench_registration):
+    print(f"\n{bench.__doc__.splitlines()[0]}\n")
+    bench.main()

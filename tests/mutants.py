@@ -1,0 +1,130 @@
+"""Does a test turn red when the thing that it tests is taken out? ``python -m tests.mutants``.
+
+Each mutant is the program with one of its promises removed. The tests named beside it run against
+a copy of the tree with that change; they must fail. Without the change the same tests must pass.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+TREE = Path(__file__).parents[1]
+COPIED = ("socs", "agents", "tests", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In ``file``, ``old`` (which must stand there once) becomes ``new``."""
+
+    removed: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+STREAM = "tests/integration/test_stream.py"
+REGISTRAR = "tests/integration/test_registrar.py"
+MUTANTS = (
+    Mutant(
+        "the body of the datagram handler",
+        "socs/pysmurf/stream.py",
+        "        return self.ingest.take_in(batch.datagrams(), batch.senders())\n",
+        "        return 0\n",
+        f"{STREAM}::test_other_messages_are_handed_on_in_order",
+    ),
+    Mutant(
+        "the spool: files go no further when they are not registered at once",
+        "socs/db/spool.py",
+        '            db.executemany("INSERT INTO entries (received, file) VALUES (?, ?)", rows)\n',
+        "",
+        "tests/unit/db/test_spool.py::test_appended_entries_survive_the_process",
+    ),
+    Mutant(
+        "the spool's fsync at each commit",
+        "socs/db/spool.py",
+        '            db.execute("PRAGMA synchronous=FULL")\n',
+        '            db.execute("PRAGMA synchronous=OFF")\n',
+        "tests/faults/test_spool_disk.py::test_every_commit_reaches_the_disk",
+    ),
+    Mutant(
+        "the position that is committed with the rows",
+        "socs/db/registrar.py",
+        """                    batches.record(
+                        connection, self._spool.identity, batch.number, len(rows), batch.digest
+                    )
+""",
+        "",
+        f"{REGISTRAR}::test_connection_cut_around_commit",
+    ),
+    Mutant(
+        "the settling of a batch that a crash left open",
+        "socs/db/registrar.py",
+        "            if self._settle(batch):\n",
+        "            self._spool.abandon(batch)\n            if False:\n",
+        f"{REGISTRAR}::test_open_batch_of_a_dead_process_that_was_committed",
+    ),
+    Mutant(
+        "the gap tracking",
+        "socs/pysmurf/store.py",
+        "        self._count_sequences()\n",
+        "",
+        f"{STREAM}::test_gap_while_the_monitor_was_down_is_reported",
+    ),
+    Mutant(
+        "the tracking state that is saved with the files",
+        "socs/pysmurf/store.py",
+        "now=time.time(), streams=self._streams)",
+        "now=time.time(), streams={})",
+        f"{STREAM}::test_gap_while_the_monitor_was_down_is_reported",
+    ),
+    Mutant(
+        "the check that a path leads below a root",
+        "socs/dataroots.py",
+        "        for root in self.roots:\n            real_root = ",
+        "        return True\n        for root in self.roots:\n            real_root = ",
+        f"{STREAM}::test_hostile_datagrams_are_counted_and_the_next_good_one_registered",
+    ),
+)
+
+
+def passes(tests: str, tree: Path) -> bool:
+    """Run ``tests`` in ``tree``; True if they pass."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
+    environ = {**os.environ, "PYTHONPATH": str(tree)}
+    result = subprocess.run(command, cwd=tree, env=environ, capture_output=True, text=True)
+    if result.returncode not in (0, 1):  # neither passed nor failed: not run at all
+        raise SystemExit(result.stdout + result.stderr)
+    return result.returncode == 0
+
+
+def main() -> int:
+    """Try all mutants; 0 if each is noticed."""
+    survivors = 0
+    for mutant in MUTANTS:
+        with tempfile.TemporaryDirectory() as name:
+            tree = Path(name)
+            for part in COPIED:
+                copy = shutil.copytree if (TREE / part).is_dir() else shutil.copy
+                copy(TREE / part, tree / part)
+            if not passes(mutant.tests, tree):
+                raise SystemExit(f"{mutant.tests} fails without any change")
+            path = tree / mutant.file
+            text = path.read_text()
+            if text.count(mutant.old) != 1:
+                raise SystemExit(f"{mutant.file} has changed; mend the mutant {mutant.removed!r}")
+            path.write_text(text.replace(mutant.old, mutant.new))
+            noticed = not passes(mutant.tests, tree)
+        survivors += not noticed
+        print(f"{'red  ' if noticed else 'GREEN'}  without {mutant.removed}", flush=True)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
