@@ -1,0 +1,198 @@
+"""Directives that render reference pages from the code, so that the two cannot differ.
+
+=====================  ==============================================================
+``counters:: TABLE``   a table of :mod:`socs.counters`: name, unit, meaning, action
+``conservation::``     the equations that hold between counters
+``limits::``           :mod:`socs.pysmurf.limits`
+``message-types::``    the types of :mod:`socs.pysmurf.decode` and how they are counted
+``sequence-places::``  what an arriving sequence number can be
+``files-table::``      columns of the files table, as MariaDB stores them
+``files-ddl::``        the SQL that creates the tables
+``spool-states::``     states of an entry of the spool, as a diagram and a table
+=====================  ==============================================================
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+from sqlalchemy.dialects import mysql
+from state_diagram import draw
+
+from socs import counters
+from socs.db import batches, pysmurf_files_manager, spool
+from socs.pysmurf import decode, limits, sequence
+
+
+def list_table(head: Sequence[str], rows: Iterable[Sequence[str]], widths: str) -> list[str]:
+    """A ``list-table`` in reStructuredText."""
+    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
+    for row in [head, *rows]:
+        for n, cell in enumerate(row):
+            lines.append(f"   {'*' if n == 0 else ' '} - {cell}")
+    return [*lines, ""]
+
+
+def code(text: object) -> str:
+    """``text`` as an inline literal."""
+    return f"``{text}``"
+
+
+def counters_rst(name: str) -> list[str]:
+    """The table ``name`` of :mod:`socs.counters`."""
+    table: Sequence[counters.Counter] = getattr(counters, name)
+    rows = [(code(c.name), c.unit, c.meaning, c.action or "\\-") for c in table]
+    return list_table(("Name", "Unit", "Meaning", "When it moves"), rows, "22 10 38 30")
+
+
+def conservation_rst() -> list[str]:
+    """One definition list entry per equation."""
+    lines: list[str] = []
+    for equation in counters.CONSERVATION:
+        whole = " + ".join(map(code, equation.whole))
+        parts = " + ".join(map(code, equation.parts))
+        lines += [f"* {whole} = {parts}"]
+    return [*lines, ""]
+
+
+_LIMIT = re.compile(r"([A-Z_]+) = (.+?)  # (.+)")
+_GROUP = re.compile(r"# -- (.+?) -+")
+
+
+def limit_groups() -> dict[str, list[tuple[str, Any, str]]]:
+    """``{group: [(name, value, comment)]}`` as in the source of :mod:`socs.pysmurf.limits`."""
+    groups: dict[str, list[tuple[str, Any, str]]] = {}
+    for line in inspect.getsource(limits).splitlines():
+        if group := _GROUP.fullmatch(line):
+            groups[group[1]] = []
+        elif limit := _LIMIT.fullmatch(line):
+            value = getattr(limits, limit[1])
+            [*groups.values()][-1].append((limit[1], value, limit[3]))
+    return groups
+
+
+def number(value: float) -> str:
+    """A number with thousands set apart."""
+    return f"{int(value):,}".replace(",", "\N{NO-BREAK SPACE}")
+
+
+def limits_rst() -> list[str]:
+    """A table per group of limits."""
+    lines: list[str] = []
+    for group, entries in limit_groups().items():
+        rows = [(code(name), number(value), comment) for name, value, comment in entries]
+        title = group[0].upper() + group[1:]
+        lines += [f".. rubric:: {title}", ""]
+        lines += list_table(("Limit", "Value", "Of what, and why"), rows, "25 20 55")
+    return lines
+
+
+def message_types_rst() -> list[str]:
+    """Types of messages, and the counter of each."""
+    rows = [(code(t), code(f"messages_{kind}")) for t, kind in decode.KINDS.items()]
+    rows.append(("any other", code("messages_unknown_type")))
+    return list_table(("Type", "Counted as"), rows, "30 70")
+
+
+def sequence_places_rst() -> list[str]:
+    """What a number that arrives can be."""
+    rows = [
+        (place, counted, "yes" if handled else "no")
+        for place, (counted, handled) in sequence.PLACES.items()
+    ]
+    return list_table(("Number is", "Counted as", "Message handled"), rows, "20 60 20")
+
+
+def files_table_rst() -> list[str]:
+    """Columns and indexes of the files table."""
+    table = pysmurf_files_manager.table
+    dialect = mysql.dialect()
+    rows = [
+        (
+            code(column.name) + ("" if column.nullable else " (required)"),
+            column.type.compile(dialect),
+            column.comment or "Primary key, in the order of registration",
+        )
+        for column in table.columns
+    ]
+    lines = list_table(("Column", "Type", "Meaning"), rows, "25 20 55")
+    indexes = [f"({', '.join(c.name for c in i.columns)})" for i in table.indexes]
+    return [*lines, "Indexes: " + ", ".join(map(code, sorted(indexes))) + ".", ""]
+
+
+def create_statements() -> list[str]:
+    """The statements that make both tables on MariaDB."""
+    dialect = mysql.dialect()
+    statements = []
+    for table in (pysmurf_files_manager.table, batches.table):
+        statements.append(str(sa.schema.CreateTable(table).compile(dialect=dialect)))
+        statements += [
+            str(sa.schema.CreateIndex(index).compile(dialect=dialect))
+            for index in sorted(table.indexes, key=lambda index: str(index.name))
+        ]
+    return [re.sub(r"[ \t]+$", "", text.strip(), flags=re.MULTILINE) for text in statements]
+
+
+def spool_states_rst() -> list[str]:
+    """Who moves an entry on, and into which states."""
+    rows = [
+        (code(state), who or "\\-", ", ".join(map(code, into)) or "\\- (deleted from the spool)")
+        for state, (who, into) in spool.STATES.items()
+    ]
+    return list_table(("State", "Moved on by", "Into"), rows, "20 25 55")
+
+
+class Rendered(SphinxDirective):
+    """A directive whose content is written by a function."""
+
+    write: Any = None
+
+    def run(self) -> list[nodes.Node]:
+        lines = self.write(*self.arguments)
+        container = nodes.Element()
+        self.state.nested_parse(StringList(lines, source="the code"), 0, container)
+        return list(container.children)
+
+
+class FilesDdl(SphinxDirective):
+    """The SQL of the tables, as a literal block."""
+
+    def run(self) -> list[nodes.Node]:
+        text = ";\n\n".join(create_statements()) + ";"
+        return [nodes.literal_block(text, text, language="sql")]
+
+
+class SpoolStates(SphinxDirective):
+    """The diagram of :data:`socs.db.spool.STATES`."""
+
+    def run(self) -> list[nodes.Node]:
+        lines = spool_states_rst()
+        container = nodes.Element()
+        self.state.nested_parse(StringList(lines, source="the code"), 0, container)
+        picture = nodes.raw("", draw(spool.STATES), format="html")
+        return [picture, *container.children]
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Called by Sphinx."""
+    writers = {
+        "counters": (counters_rst, 1),
+        "conservation": (conservation_rst, 0),
+        "limits": (limits_rst, 0),
+        "message-types": (message_types_rst, 0),
+        "sequence-places": (sequence_places_rst, 0),
+        "files-table": (files_table_rst, 0),
+    }
+    for name, (writer, arguments) in writers.items():
+        attributes = {"write": staticmethod(writer), "required_arguments": arguments}
+        app.add_directive(name, type(name, (Rendered,), attributes))
+    app.add_directive("files-ddl", FilesDdl)
+    app.add_directive("spool-states", SpoolStates)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,122 @@
+"""The files that make the database of the containers, run on a real server."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from socs.db import batches
+from socs.db import pysmurf_files_manager as files
+from socs.db.engine import Database
+from socs.errors import StorageError
+from socs.testing.mariadb import MariaDB, find_program
+
+INIT = Path(__file__).parents[2] / "docker" / "mariadb" / "initdb.d"
+PASSWORDS = {"DB_PW": "it's \\ one", "DB_ARCHIVER_PW": "two", "DB_ADMIN_PW": "three"}
+# What the entrypoint of the official image offers to the scripts that it sources.
+ENTRYPOINT = r"""
+set -eo pipefail
+docker_process_sql() {
+    local database=
+    case "$1" in --database=*) database=$1; shift;; esac
+    "$CLIENT" --no-defaults --host=127.0.0.1 --port="$PORT" --user=root \
+        "${database:---database=$MARIADB_DATABASE}" "$@"
+}
+docker_sql_escape_string_literal() {
+    local text=${1//\\/\\\\}
+    echo "${text//\'/\\\'}"
+}
+docker_process_sql < "$1"
+. "$2"
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[MariaDB]:
+    with MariaDB(tmp_path_factory.mktemp("docker-database")) as server:
+        server.run("CREATE DATABASE files")
+        env = {
+            "PATH": os.environ["PATH"],
+            "CLIENT": find_program("mariadb"),
+            "PORT": str(server.port),
+            "MARIADB_DATABASE": "files",
+            "DB_USER": "socs_monitor",
+            **PASSWORDS,
+        }
+        scripts = [str(INIT / name) for name in ("10-tables.sql", "20-users.sh")]
+        subprocess.run(
+            ["bash", "-c", ENTRYPOINT, "bash", *scripts],
+            env=env,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        yield server
+
+
+def database(server: MariaDB, user: str, password: str) -> Database:
+    return Database(
+        server.address()
+        | {"MYSQL_DATABASE": "files", "MYSQL_USER": user, "MYSQL_PASSWORD": password}
+    )
+
+
+@pytest.fixture
+def monitor(server) -> Iterator[Database]:
+    found = database(server, "socs_monitor", PASSWORDS["DB_PW"])
+    yield found
+    found.close()
+
+
+ROW = files.row_of(
+    {"path": "/data/a", "timestamp": files.utc_text(1.5), "md5sum": bytes(16), "copied": False}
+)
+
+
+def test_the_monitor_finds_its_tables_and_registers(monitor: Database) -> None:
+    assert files.missing_tables(monitor) == []
+    assert files.create_table(monitor) is False
+    with monitor.begin() as connection:
+        batches.record(connection, "0" * 32, 1, 1, "0" * 16)
+        files.add_entries(connection, [ROW])
+    assert batches.settle(monitor, "0" * 32, 1, "0" * 16) is True
+    with monitor.begin() as connection:
+        assert files.known_paths(connection, ["/data/a"]) == {"/data/a"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE pysmurf_files_v1 SET copied = 1",
+        "DELETE FROM pysmurf_files_v1",
+        "DELETE FROM socs_spool_batches_v1",
+        "DROP TABLE pysmurf_files_v1",
+        "CREATE TABLE another (a INT)",
+    ],
+)
+def test_the_monitor_may_do_nothing_else(monitor: Database, statement: str) -> None:
+    with pytest.raises(StorageError, match="denied"), monitor.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def test_the_archiver_may_update_files_and_not_drop_them(server: MariaDB) -> None:
+    archiver = database(server, "socs_archiver", PASSWORDS["DB_ARCHIVER_PW"])
+    try:
+        with archiver.begin() as connection:
+            connection.exec_driver_sql("UPDATE pysmurf_files_v1 SET copied = 1")
+        with pytest.raises(StorageError, match="denied"):
+            files.drop_table(archiver)
+    finally:
+        archiver.close()
+
+
+def test_the_administrator_may_drop_and_create(server: MariaDB) -> None:
+    admin = database(server, "socs_admin", PASSWORDS["DB_ADMIN_PW"])
+    try:
+        files.drop_table(admin)
+        assert len(files.missing_tables(admin)) == 2
+        assert files.create_table(admin) is True
+    finally:
+        admin.close()
