@@ -538,3 +538,21 @@ def test_decision_records_have_their_three_parts(page: Path) -> None:
     assert title.startswith(page.name[:4])
     assert parts == ["Context", "Decision", "Consequences"]
     assert 20 <= len(text.splitlines()) <= 50
+
+
+# -- the front page -------------------------------------------------------------------------------
+
+
+def test_readme_and_changelog_are_restructured_text() -> None:
+    core = pytest.importorskip("docutils.core", reason="needs the extra docs")
+    for name in ("README.rst", "CHANGELOG.rst"):
+        settings = {"report_level": 2, "halt_level": 2, "input_encoding": "utf-8"}
+        core.publish_string((ROOT / name).read_text(), settings_overrides=settings)
+
+
+def test_readme_shows_a_demo_in_which_all_is_well() -> None:
+    text = (ROOT / "README.rst").read_text()
+    rows = [re.split(r"\s*│\s*", line.strip())[1:6] for line in text.splitlines() if "│" in line]
+    assert rows
+    for _, done, _, outcome, judgement in rows:
+        assert (done, judgement) == (outcome, "ok")
