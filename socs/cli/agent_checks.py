@@ -111,7 +111,10 @@ def parse(
     try:
         with _quiet():
             args, unknown = parser.parse_known_args([*words, "--instance-id", instance.instance_id])
-    except (_RefusedError, SystemExit) as error:
+    except SystemExit:
+        text = f"{instance.agent_class} would end at once with these arguments"
+        return None, fail(instance.instance_id, text, "take --help and the like out of them")
+    except _RefusedError as error:
         remedy = "correct its `arguments` in the site config"
         return None, fail(instance.instance_id, f"{instance.agent_class}: {error}", remedy)
     if unknown:

@@ -59,7 +59,9 @@ def _check(database: Database, archiver: bool, created_by: str | None) -> list[F
     if missing:
         found.append(_missing(f"lacks the table {' and '.join(missing)}", created_by))
     else:
-        found += [check_columns(database), *_check_privileges(database, archiver)]
+        found.append(check_columns(database))
+        if found[-1].level == "OK":
+            found += _check_privileges(database, archiver)
     if database.is_mariadb:
         found += _check_server(database)
     return found

@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from socs.cli.demo_directory import DemoDirectory
-from socs.cli.demo_numbers import Numbers, problems
+from socs.cli.demo_numbers import problems
 from socs.cli.demo_run import SETTLE, Demo, DemoSettings
 from socs.cli.demo_view import View, introduction, make_view
 from socs.errors import StorageError
@@ -106,6 +106,8 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         for number in SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # started by nohup
             self._before[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -165,6 +167,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return float("nan")
-
-
-__all__ = ["Demo", "Numbers", "StopSignals", "add_parser"]

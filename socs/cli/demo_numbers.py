@@ -13,20 +13,20 @@ class ScriptRun:
 
     Attributes:
         state: ``not started``, ``running``, ``done`` or ``failed``.
-        said: what the script was told to publish.
-        arrived: what of it is in the controller's session data.
+        said: what the script was told to publish as ``token``.
+        arrived: the controller's session data, without its own.
         lines: lines of the script's log among the controller's messages.
     """
 
     state: str = "not started"
     said: str = ""
-    arrived: str | None = None
+    arrived: Mapping[str, Any] = field(default_factory=dict)
     lines: int = 0
 
     @property
     def good(self) -> bool:
         """Whether the script succeeded and its session data arrived."""
-        return self.state == "done" and self.arrived == self.said
+        return self.state == "done" and self.arrived.get("token") == self.said
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Numbers:
         dropped: messages of all kinds that took a number and were not sent, on purpose.
         duplicated: messages that were sent twice, on purpose.
         received: datagrams that the monitor took from the kernel.
+        heard: announcements of files among them, each counted once.
         registered: rows in the files table.
         verified: rows whose md5 is that of the file, computed again here.
         wrong: rows whose md5 is not, or whose file is gone.
@@ -60,6 +61,7 @@ class Numbers:
     dropped: int = 0
     duplicated: int = 0
     received: int = 0
+    heard: int = 0
     registered: int = 0
     verified: int = 0
     wrong: int = 0
@@ -78,7 +80,7 @@ class Numbers:
     @property
     def announced_so_far(self) -> int:
         """At least so many files: the source writes its count only once a second."""
-        return max(self.announced, self.registered)
+        return max(self.announced, self.heard, self.registered)
 
     def as_json(self) -> dict[str, Any]:
         """Fit for JSON."""
@@ -87,7 +89,7 @@ class Numbers:
             "seconds": round(self.seconds, 1),
             "rate": round(self.rate, 1),
             "feeds": dict(self.feeds),
-            "script": vars(self.script),
+            "script": {**vars(self.script), "arrived": dict(self.script.arrived)},
         }
 
 
@@ -134,5 +136,6 @@ def problems(numbers: Numbers) -> list[str]:
     if not numbers.feeds:
         found.append("the OCS listener has seen no feed")
     if not numbers.script.good:
-        found.append(f"the controller's script: {numbers.script.state}, its data did not arrive")
+        state, arrived = numbers.script.state, dict(numbers.script.arrived)
+        found.append(f"the controller's script: {state}, its session data: {arrived}")
     return found

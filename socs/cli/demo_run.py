@@ -17,7 +17,7 @@ from typing import Any
 
 from socs.cli.demo_directory import DemoDirectory
 from socs.cli.demo_numbers import Numbers, ScriptRun
-from socs.cli.demo_watch import FeedCount, RateMeter, Status, Verifier, Watcher
+from socs.cli.demo_watch import Differences, FeedCount, RateMeter, Status, Verifier, Watcher
 from socs.errors import OurError
 from socs.sim.leash import Child, Leash
 from socs.sim.ports import LOOPBACK, free_port
@@ -72,7 +72,7 @@ class Demo:
         self._source: Child | None = None
         self._started = self._ended = 0.0
         self._token = ""
-        self._missing = self._surplus = 0
+        self._differences = Differences()
 
     def _instances(self) -> list[AgentInstance]:
         monitor = [
@@ -191,8 +191,11 @@ class Demo:
     def settled(self) -> bool:
         """Whether nothing more is to be expected: all registered, verified, and reported."""
         numbers = self.numbers()
+        counters = self._status.data.get("counters", {})
         return (
             numbers.registered >= numbers.announced
+            and counters.get("files_registered", 0) >= numbers.announced
+            and numbers.waiting == 0
             and numbers.verified + numbers.wrong >= numbers.registered
             and numbers.lost == numbers.dropped
             and numbers.recognised == numbers.duplicated
@@ -206,7 +209,7 @@ class Demo:
             StorageError: the table cannot be read.
         """
         truth = read_truth(self.directory.truth)
-        self._missing, self._surplus = self._verifier.compare(truth)
+        self._differences = self._verifier.compare(truth)
 
     # -- numbers --------------------------------------------------------------------------------
 
@@ -223,9 +226,10 @@ class Demo:
             dropped=truth.dropped.total(),
             duplicated=truth.duplicated.total(),
             received=counters.get("datagrams_received", 0),
+            heard=counters.get("messages_file", 0),
             registered=registered,
             verified=verifier.verified,
-            wrong=verifier.wrong,
+            wrong=max(verifier.wrong, self._differences.wrong),
             lost=counters.get("sequence_lost", 0),
             recognised=counters.get("message_duplicate", 0),
             waiting=data.get("backlog", 0),
@@ -234,8 +238,8 @@ class Demo:
             troubles=tuple(data.get("troubles", ())),
             feeds=dict(self._feeds.counts),
             script=self._script_run(),
-            missing=self._missing,
-            surplus=self._surplus,
+            missing=self._differences.missing,
+            surplus=self._differences.surplus,
             monitor_answers=self._status.fresh,
         )
 
@@ -264,8 +268,9 @@ class Demo:
         if state == "done":
             state = "done" if session.get("success") else "failed"
         messages: list[Any] = session.get("messages") or []
-        lines = sum(str(text) in ("taking data", "data taken") for _, text in messages)
-        return ScriptRun(state, self._token, data.get("token"), lines)
+        lines = sum(text in ("taking data", "data taken") for _, text in messages)
+        shown = {name: value for name, value in data.items() if not name.startswith("_")}
+        return ScriptRun(state, self._token, shown, lines)
 
 
 def _blanks() -> dict[str, str]:

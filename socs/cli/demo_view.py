@@ -190,11 +190,14 @@ def print_summary(console: Console, numbers: Numbers) -> None:
         table.add_row(each.what, str(each.done), each.outcome, str(each.found), mark)
     script = numbers.script
     mark = "[green]ok[/]" if script.good else "[bold red]WRONG[/]"
-    said, arrived = script.said or "-", script.arrived or "-"
-    table.add_row("script publishes session data", said, "in the controller", arrived, mark)
+    arrived = str(script.arrived.get("token", "-"))
+    table.add_row("script publishes token", script.said or "-", "in the controller", arrived, mark)
     console.print(table)
+    shown = Text(f"Session data of the controller: {dict(script.arrived)}")
+    console.print(shown, soft_wrap=True)
     feeds = ", ".join(f"{feed} ({count})" for feed, count in sorted(numbers.feeds.items()))
-    console.print(Text(f"Feeds seen by an OCS listener, with messages: {feeds or 'none'}"))
+    seen = Text(f"Feeds seen by an OCS listener (messages): {feeds or 'none'}")
+    console.print(seen, soft_wrap=True)
     found = problems(numbers)
     for problem in found:
         console.print(Text(f"FAILED: {problem}", "bold red"), soft_wrap=True)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,21 @@ class Status:
         return self.session.get("data") or {}
 
 
+@dataclass(frozen=True)
+class Differences:
+    """Between the table and what was announced.
+
+    Attributes:
+        missing: announced files without a row.
+        surplus: rows without an announced file, or second rows of one.
+        wrong: rows with another md5 than the source's.
+    """
+
+    missing: int = 0
+    surplus: int = 0
+    wrong: int = 0
+
+
 class Verifier:
     """Follows the files table and computes the md5 of each file again.
 
@@ -130,14 +146,21 @@ class Verifier:
             self.wrong += 1
             self.examples = [*self.examples, row["path"]][-5:]
 
-    def compare(self, truth: Truth) -> tuple[int, int]:
-        """(announced files without a row, rows without an announced file or second rows of one)."""
+    def compare(self, truth: Truth) -> Differences:
+        """The whole table against all that was announced, at the end.
+
+        Raises:
+            StorageError: the table cannot be read.
+        """
         announced = dict(truth.announced)
-        surplus = 0
+        surplus = wrong = 0
         with self._database.begin() as connection:
-            for (path,) in connection.execute(sa.select(files.table.c.path)):
-                surplus += announced.pop(path, None) is None
-        return len(announced), surplus
+            query = sa.select(files.table.c.path, files.table.c.md5sum)
+            for path, md5sum in connection.execute(query):
+                md5 = announced.pop(path, None)
+                surplus += md5 is None
+                wrong += md5 is not None and md5 != bytes(md5sum).hex()
+        return Differences(len(announced), surplus, wrong)
 
     def close(self) -> None:
         """Close the database."""

@@ -7,7 +7,7 @@ are missing between those seen are looked at again for :data:`LATE` seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 LATE = 15.0  # s; longer than a statement of ours may take
@@ -40,8 +40,3 @@ class Follower:
                 break
             del self._seen[number]
             self.after = number
-
-    @classmethod
-    def behind(cls, rows: Sequence[Any]) -> Follower:
-        """One to which ``rows``, newest first, are known."""
-        return cls(rows[0]["id"] if rows else 0)

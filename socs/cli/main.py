@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = args.run(args)
         sys.stdout.flush()
     except SocsError as error:
-        print(f"socs: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"socs: {error}", file=sys.stderr)
         return EXIT_ERROR
     except BrokenPipeError:  # the reader, `head` for one, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -95,7 +95,7 @@ def check_shape(data: Any) -> list[Finding]:
         return found
     for name, block in hosts.items():
         found += _check_host(f"hosts.{name}", block)
-    return found or [ok(SUBJECT, f"of the right shape, with {len(hosts)} hosts")]
+    return found or [ok(SUBJECT, f"of the right shape; hosts: {', '.join(map(str, hosts))}")]
 
 
 def _shape(text: str, remedy: str) -> Finding:

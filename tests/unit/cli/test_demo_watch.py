@@ -1,0 +1,132 @@
+"""Looking at a demo: feeds in a listener's log, files against rows, rates, silent monitors."""
+
+import hashlib
+import json
+from types import SimpleNamespace
+
+import pytest
+from ocs.client_http import ControlClientError
+
+from socs.cli import demo_watch
+from socs.cli.demo_watch import Differences, FeedCount, RateMeter, Status, Verifier, Watcher
+from socs.db import pysmurf_files_manager as files
+from socs.db.engine import Database
+from socs.sim.pysmurf_truth import Truth
+from socs.testing import wait_until
+
+
+def feed_line(topic: str) -> str:
+    return json.dumps({"topic": topic, "message": []}) + "\n"
+
+
+def test_feeds_are_counted_over_torn_lines(tmp_path):
+    log = tmp_path / "listener.log"
+    count = FeedCount(log)
+    count.look()
+    line = feed_line("observatory.pysmurf-monitor.feeds.counters")
+    log.write_text("a warning\n" + line + line[:20])
+    count.look()
+    assert count.counts == {"pysmurf-monitor counters": 1}
+    with log.open("a") as stream:
+        stream.write(line[20:] + '{"no": "topic"}\n[]\n')
+    count.look()
+    count.look()
+    assert count.counts == {"pysmurf-monitor counters": 2}
+
+
+def test_the_rate_is_that_of_the_last_seconds():
+    meter = RateMeter()
+    assert meter.rate(0, 0.0) == 0.0
+    assert meter.rate(100, 2.0) == 50.0
+    for now in range(3, 20):
+        rate = meter.rate(100 + 10 * (now - 2), float(now))
+    assert rate == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("error", [ControlClientError([]), OSError(), ValueError()])
+def test_a_client_without_an_answer_keeps_the_last_one_until_it_is_stale(monkeypatch, error):
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(demo_watch, "time", clock)
+    answers = [SimpleNamespace(session={"data": {"backlog": 3}})]
+
+    def ask():
+        if not answers:
+            raise error
+        return answers.pop()
+
+    now = 100.0
+    status = Status(ask)
+    assert not status.fresh
+    status.look()
+    assert status.fresh
+    now += demo_watch.STALE
+    status.look()
+    assert not status.fresh
+    assert status.data == {"backlog": 3}
+
+
+def test_a_session_that_never_ran_has_no_data():
+    status = Status(lambda: SimpleNamespace(session=None))
+    status.look()
+    assert status.data == {}
+
+
+def test_a_watcher_looks_until_it_is_stopped():
+    looks = []
+    watcher = Watcher("test", lambda: looks.append(1))
+    watcher.start()
+    wait_until(lambda: len(looks) > 1, 5, "a second look")
+    watcher.stop()
+    assert not watcher.is_alive()
+    Watcher("never started", lambda: None).stop()
+
+
+@pytest.fixture
+def table(tmp_path):
+    """The environment of a files table, and something that adds a row to it."""
+    environ = {"SOCS_DATA_DIR": str(tmp_path / "data")}
+    database = Database(environ)
+    files.create_table(database)
+
+    def add(path, content: bytes) -> None:
+        md5 = hashlib.md5(content).digest()
+        with database.begin() as connection:
+            files.add_entries(connection, [files.row_of({"path": str(path), "md5sum": md5})])
+
+    yield SimpleNamespace(environ=environ, add=add, directory=tmp_path)
+    database.close()
+
+
+def test_rows_are_verified_against_the_files(table, monkeypatch):
+    monkeypatch.setattr(demo_watch, "PAGE", 2)
+    for number in range(5):
+        path = table.directory / f"{number}"
+        path.write_bytes(b"content")
+        table.add(path, b"content")
+    (table.directory / "changed").write_bytes(b"other content")
+    table.add(table.directory / "changed", b"content")
+    table.add(table.directory / "gone", b"content")
+    verifier = Verifier(table.environ)
+    for _ in range(2):
+        verifier.look()
+        assert (verifier.registered, verifier.verified, verifier.wrong) == (7, 5, 2)
+    assert [path.rpartition("/")[2] for path in verifier.examples] == ["changed", "gone"]
+    verifier.close()
+
+
+def test_a_table_that_is_not_there_yet_is_waited_for(tmp_path):
+    verifier = Verifier({"SOCS_DATA_DIR": str(tmp_path)})
+    verifier.look()
+    assert verifier.registered == 0
+    verifier.close()
+
+
+def test_missing_second_foreign_and_wrong_rows_are_counted(table):
+    for name in ("a", "a", "b", "foreign"):
+        table.add(f"/{name}", b"")
+    verifier = Verifier(table.environ)
+    empty = hashlib.md5(b"").hexdigest()
+    announced = {"/a": empty, "/b": hashlib.md5(b"other").hexdigest(), "/lost": empty}
+    found = verifier.compare(Truth(announced=announced))
+    assert found == Differences(missing=1, surplus=2, wrong=1)
+    verifier.close()
