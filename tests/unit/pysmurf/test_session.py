@@ -151,5 +151,5 @@ def test_whatever_comes_the_data_stay_strict_json(messages):
     session = ScriptSession("mine", {})
     for each in messages:
         line = session.take(each)
-        assert line is None or line.encode()
+        assert line is None or isinstance(line.encode(), bytes)
     json.dumps(session.data, allow_nan=False).encode()
