@@ -21,8 +21,9 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 POLL_PERIOD = 0.01  # seconds between two looks at a child
@@ -135,8 +136,8 @@ class Leash:
         Raises:
             OSError: it cannot be started.
         """
-        watcher = self._watcher or self._start_watcher()
-        with log.open("ab") as output:
+        with _signals_held(), log.open("ab") as output:
+            watcher = self._watcher or self._start_watcher()
             log_start = output.tell()
             process = subprocess.Popen(
                 command,
@@ -146,10 +147,10 @@ class Leash:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        child = Child(process, log, log_start, lambda: _forget(watcher, process.pid))
-        self._children = [known for known in self._children if known.alive]
-        self._children.append(child)
-        _tell(watcher, b"+%d\n" % process.pid)
+            child = Child(process, log, log_start, lambda: _forget(watcher, process.pid))
+            self._children = [known for known in self._children if known.alive]
+            self._children.append(child)
+            _tell(watcher, b"+%d\n" % process.pid)
         return child
 
     def close(self, timeout: float = 0.0) -> None:
@@ -170,6 +171,30 @@ class Leash:
             bufsize=0,
         )
         return self._watcher
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Keep handlers of SIGINT and SIGTERM, which may raise, from running in the block.
+
+    A child that was started, but is in nobody's list yet, would be left running.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread only
+        return
+    arrived: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: arrived.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not None
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for late in arrived:
+            signal.raise_signal(late)
 
 
 def stop_together(children: Iterable[Child], timeout: float) -> None:

@@ -164,3 +164,32 @@ def test_watcher_is_told_of_start_and_end(start, monkeypatch):
     child = start("")
     child.wait(10)
     assert told == [b"+%d\n" % child.pid, b"-%d\n" % child.pid]
+
+
+def test_handler_that_raises_cannot_lose_a_child(leash, start, monkeypatch):
+    """A signal between fork and book-keeping: its handler runs when the child is on the leash."""
+
+    class Ended(Exception):
+        pass
+
+    def handler(*_):
+        raise Ended
+
+    original = subprocess.Popen
+
+    def popen_and_signal(*args, **kwargs):
+        process = original(*args, **kwargs)
+        signal.raise_signal(signal.SIGTERM)
+        return process
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        monkeypatch.setattr(subprocess, "Popen", popen_and_signal)
+        with pytest.raises(Ended):
+            start("import time; time.sleep(60)")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (child,) = leash._children
+    assert child.alive
+    leash.close()
+    assert not child.alive
