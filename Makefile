@@ -51,7 +51,7 @@ $(VENV)/.package: setup.py | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.package
-	$(BIN)/pip install --quiet -e .[test]
+	$(BIN)/pip install --quiet -e .[test,docs]
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.package

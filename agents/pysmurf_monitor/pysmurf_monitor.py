@@ -52,6 +52,7 @@ class PysmurfMonitor:
         self.feeds = FeedPublisher(agent, problems=Problems(self._report))
         self.settings = stream_settings(args)
         self.constants = row_constants(args)
+        self._closing = False
         self.stream: PysmurfStream | None = self._listen()
 
     def _listen(self) -> PysmurfStream:
@@ -142,7 +143,7 @@ class PysmurfMonitor:
                                'receive_buffer_bytes': 33554432},
                  'backlog': 0,
                  'last_files': ['/data/smurf_data/.../1700000000_tune.npy'],
-                 'publishers': [{'id': 'crate1slot2', 'lost': 0, ...}],
+                 'publishers': [{'id': 'crate1slot2', 'sequence_lost': 0, ...}],
                  'database': {'where': 'MariaDB ocs@db:3306/files', 'state': 'up',
                               'problem': None},
                  'spool': {'queued': 0, 'waiting': 0, 'failed': 0, 'bytes': 40960},
@@ -190,10 +191,12 @@ class PysmurfMonitor:
 
     @inlineCallbacks
     def close(self) -> Any:
-        """Stop listening; what was received is in the spool afterwards."""
-        stream, self.stream = self.stream, None
-        if stream is not None:
-            yield deferToThread(stream.stop)
+        """Stop listening; what was received is in the spool, or published, afterwards."""
+        if self.stream is not None and not self._closing:
+            self._closing = True
+            numbers = yield deferToThread(self.stream.stop)
+            self.feeds.flush(numbers)
+            self.stream, self._closing = None, False
 
     @ocs_agent.param("cause", default=None, type=str)
     def retry_failed(

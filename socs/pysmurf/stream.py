@@ -13,10 +13,10 @@ from typing import Any
 from socs.counters import FILES, PYSMURF, UDP, Counters, imbalances
 from socs.dataroots import DataRoots
 from socs.db.engine import Database
-from socs.db.pysmurf_files_manager import create_table
+from socs.db.pysmurf_files_manager import create_table, missing_tables
 from socs.db.registrar import RegisteredFiles, Registrar, RowConstants
 from socs.db.spool import Spool
-from socs.errors import ConfigError
+from socs.errors import ConfigError, StorageUnavailable
 from socs.problems import Problems
 from socs.pysmurf.limits import MAX_DATAGRAM
 from socs.pysmurf.settings import StreamSettings
@@ -93,7 +93,7 @@ class PysmurfStream:
             roots,
             constants,
             counters=self.counters,
-            prepare=self._create_table if settings.create_table else lambda: None,
+            prepare=lambda: self._prepare_table(create=settings.create_table),
             on_registered=self._registered,
             report=report,
         )
@@ -115,15 +115,27 @@ class PysmurfStream:
         self.ingest.start()
         self.receiver.start()
 
-    def stop(self) -> None:
-        """Stop receiving, put what was received into the spool, finish the batch at hand."""
+    def stop(self) -> dict[str, int]:
+        """Stop receiving, put what was received into the spool, finish the batch at hand.
+
+        Returns:
+            The last :meth:`numbers`.
+        """
         self.receiver.stop()
         self.ingest.stop()
         self.registrar.stop()
+        numbers = self.numbers()
         self.spool.close()
+        return numbers
 
-    def _create_table(self) -> None:
-        create_table(self._database)
+    def _prepare_table(self, *, create: bool) -> None:
+        if create:
+            create_table(self._database)
+        elif missing := missing_tables(self._database):
+            raise StorageUnavailable(
+                f"{self._database.description} lacks {', '.join(missing)}: "
+                "run `socs files create`, or set --create-table true"
+            )
 
     def _registered(self, rows: RegisteredFiles) -> None:
         self._last_files = [row[0] for row in rows[-LAST_FILES:]]

@@ -202,6 +202,30 @@ def test_feeds(sqlite_monitor: Monitor, listening: Callable[[], list[dict]]) -> 
     sqlite_monitor.wait_for("metadata_type_changed", 1)
 
 
+def test_register_values_of_the_last_second_are_published_at_the_stop(
+    sqlite_monitor: Monitor, listening: Callable[[], list[dict]]
+) -> None:
+    with sqlite_monitor.publisher("STREAMER:last") as publisher:
+        publisher.publish({"path": "early", "value": 1, "type": "int"}, "metadata")
+        sqlite_monitor.wait_for("messages_metadata", 1)
+        publisher.publish({"path": "late", "value": 77, "type": "int"}, "metadata")
+        sqlite_monitor.client.run.stop()
+        sqlite_monitor.client.run.wait(timeout=20)
+    wait_until(lambda: "77.0" in json.dumps(listening()), 10)
+
+
+def test_missing_table_is_a_trouble_even_before_the_first_file(site, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    port = str(free_port(socket.SOCK_DGRAM))
+    arguments = ["--udp-port", port, "--data-root", str(tmp_path / "data"), "--create-table", "no"]
+    made = site([AgentInstance("PysmurfMonitor", MONITOR, arguments)])
+    made.start_agent(MONITOR, env={"SOCS_DATA_DIR": str(tmp_path / "state")})
+    made.wait_joined(MONITOR)
+    client = made.client(MONITOR)
+    wait_until(lambda: client.run.status().session["degraded"], 10)
+    assert "socs files create" in client.run.status().session["data"]["troubles"][0]
+
+
 def test_router_killed_and_restarted(sqlite_monitor: Monitor) -> None:
     router_outage(sqlite_monitor, seconds=(1, 6))
 
