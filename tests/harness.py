@@ -76,7 +76,7 @@ def rows(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     """(path, md5 as hex) of all rows of the files table."""
     database = Database(environ)
     try:
-        with database.begin() as connection:
+        with database.read() as connection:
             query = sa.select(files.table.c.path, files.table.c.md5sum)
             return [(path, bytes(md5sum).hex()) for path, md5sum in connection.execute(query)]
     finally:

@@ -131,7 +131,7 @@ class Verifier:
         self._follower.advance(time.monotonic())
 
     def _page(self, after: int) -> list[Any]:
-        with self._database.begin() as connection:
+        with self._database.read() as connection:
             return files.select_files(connection, limit=PAGE, after_id=after)
 
     def _verify(self, row: Mapping[Any, Any]) -> None:
@@ -154,7 +154,7 @@ class Verifier:
         """
         announced = dict(truth.announced)
         surplus = wrong = 0
-        with self._database.begin() as connection:
+        with self._database.read() as connection:
             query = sa.select(files.table.c.path, files.table.c.md5sum)
             for path, md5sum in connection.execute(query):
                 md5 = announced.pop(path, None)

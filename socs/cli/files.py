@@ -152,49 +152,32 @@ def _print_result(database: Database, **result: bool) -> None:
 
 
 def _list(database: Database, args: argparse.Namespace) -> int:
-    with database.begin() as connection:
-        rows = _newest(connection, args, args.limit)
+    with database.read() as connection:
+        rows = _rows(connection, args, args.limit)
     print_rows(rows, LIST_COLUMNS, json_lines=args.json, table_columns=TABLE_COLUMNS)
     return 0
 
 
-def _newest(connection: sa.Connection, args: argparse.Namespace, limit: int) -> list[sa.RowMapping]:
-    return list(
-        connection.execute(
-            sa.select(files.table)
-            .where(*_conditions(connection, args))
-            .order_by(files.table.c.id.desc())
-            .limit(limit)
-        ).mappings()
-    )
-
-
-def _conditions(
-    connection: sa.Connection, args: argparse.Namespace
-) -> list[sa.ColumnElement[bool]]:
+def _rows(
+    connection: sa.Connection, args: argparse.Namespace, limit: int, after_id: int | None = None
+) -> list[sa.RowMapping]:
+    """The newest rows that the options ask for, or those above ``after_id``, oldest first."""
     columns = files.table.c
-    wanted = {
-        columns.instance_id: args.instance_id,
-        columns.pub_id: args.pub_id,
-        columns.action: args.of_action,
-        columns.format: args.format,
-    }
-    conditions = [column == value for column, value in wanted.items() if value is not None]
+    conditions = []
     if args.not_copied:
         conditions.append(sa.func.coalesce(columns.copied, sa.false()) == sa.false())
     if args.path is not None:
-        conditions.append(_path_matches(connection, args.path))
-    return conditions
-
-
-def _path_matches(connection: sa.Connection, pattern: str) -> sa.ColumnElement[bool]:
-    """Whole paths like ``pattern``, in which only ``*`` is special; case matters."""
-    path = files.table.c.path
-    if connection.dialect.name == "sqlite":  # whose LIKE does not see the case
-        special = str.maketrans({"[": "[[]", "?": "[?]"})
-        return path.op("GLOB", is_comparison=True)(pattern.translate(special))
-    special = str.maketrans({"%": "|%", "_": "|_", "|": "||", "*": "%"})
-    return path.like(pattern.translate(special), escape="|")
+        conditions.append(files.path_matches(connection, args.path))
+    return files.select_files(
+        connection,
+        *conditions,
+        limit=limit,
+        after_id=after_id,
+        instance_id=args.instance_id,
+        pub_id=args.pub_id,
+        action=args.of_action,
+        format=args.format,
+    )
 
 
 def _tail(database: Database, args: argparse.Namespace) -> int:
@@ -222,9 +205,9 @@ def follow(
     Raises:
         StorageUnavailable: the database could not be read at the start.
     """
-    with database.begin() as connection:
+    with database.read() as connection:
         newest = connection.execute(sa.select(sa.func.max(files.table.c.id))).scalar()
-        rows = _newest(connection, args, args.lines)
+        rows = _rows(connection, args, args.lines)
     yield from reversed(rows)
     follower = Follower(newest or 0)
     away = False
@@ -247,14 +230,8 @@ def _pages(
 ) -> Iterator[list[sa.RowMapping]]:
     """All rows above ``after``, in order, a page at a time."""
     while True:
-        with database.begin() as connection:
-            query = (
-                sa.select(files.table)
-                .where(files.table.c.id > after, *_conditions(connection, args))
-                .order_by(files.table.c.id)
-                .limit(PAGE)
-            )
-            page = list(connection.execute(query).mappings())
+        with database.read() as connection:
+            page = _rows(connection, args, PAGE, after_id=after)
         yield page
         if len(page) < PAGE:
             return
@@ -262,7 +239,7 @@ def _pages(
 
 
 def _stats(database: Database, args: argparse.Namespace) -> int:
-    with database.begin() as connection:
+    with database.read() as connection:
         rows = files.statistics(connection)
     print_rows(rows, STATS_COLUMNS, json_lines=args.json)
     return 0
@@ -272,7 +249,7 @@ def _show(database: Database, args: argparse.Namespace) -> int:
     wanted: dict[str, Any] = (
         {"id": int(args.file)} if args.file.isdecimal() else {"path": args.file}
     )
-    with database.begin() as connection:
+    with database.read() as connection:
         rows = files.select_files(connection, limit=2, **wanted)
     if not rows:
         name = next(iter(wanted))

@@ -25,7 +25,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,7 @@ class Database:
         engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.QueuePool)
         # sqlite3 opens transactions by itself, late and as readers; take the write lock at BEGIN.
         sa.event.listen(engine, "connect", lambda raw, _: setattr(raw, "isolation_level", None))
-        sa.event.listen(engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
+        sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
 
     def _connect_mariadb(self) -> pymysql.Connection[Any]:
@@ -220,8 +220,16 @@ class Database:
                 return connection
         raise problems[0]
 
+    def read(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that only reads, and keeps no writer of an SQLite file waiting.
+
+        Raises:
+            StorageUnavailable: as :meth:`begin`.
+        """
+        return self.begin(self.engine.execution_options(only_reads=True))
+
     @contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
+    def begin(self, engine: sa.Engine | None = None) -> Iterator[sa.Connection]:
         """A transaction: committed at the end of the block, rolled back by an exception.
 
         Raises:
@@ -232,7 +240,7 @@ class Database:
         """
         with translated(self.description):
             try:
-                with self.engine.begin() as connection:
+                with (engine or self.engine).begin() as connection:
                     yield connection
             except DBAPIError as error:
                 if not isinstance(error, IntegrityError):
@@ -243,6 +251,11 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    only_reads = connection.get_execution_options().get("only_reads")
+    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def drop_table(database: Database) -> None:
 
 def missing_tables(database: Database) -> list[str]:
     """Names of the tables that :func:`create_table` would create."""
-    with database.begin() as connection:
+    with database.read() as connection:
         inspector = sa.inspect(connection)
         return [t.name for t in _tables() if not inspector.has_table(t.name)]
 
@@ -175,27 +175,34 @@ def known_contents(connection: sa.Connection, md5sums: Iterable[bytes]) -> dict[
     return found
 
 
+def path_matches(connection: sa.Connection, pattern: str) -> sa.ColumnElement[bool]:
+    """Condition: whole paths like ``pattern``, in which only ``*`` is special; case matters."""
+    path = table.c.path
+    if connection.dialect.name == "sqlite":  # whose LIKE does not see the case
+        special = str.maketrans({"[": "[[]", "?": "[?]"})
+        return path.op("GLOB", is_comparison=True)(pattern.translate(special))
+    special = str.maketrans({"%": "|%", "_": "|_", "|": "||", "*": "%"})
+    return path.like(pattern.translate(special), escape="|")
+
+
 def select_files(
     connection: sa.Connection,
-    *,
+    *conditions: sa.ColumnElement[bool],
     limit: int = 50,
     after_id: int | None = None,
-    pattern: str | None = None,
     **equal: Any,
 ) -> list[sa.RowMapping]:
     """Rows, newest first (oldest first when ``after_id`` is given, for following the table).
 
     Args:
         connection: open connection.
+        *conditions: what must hold for the columns of :data:`table`.
         limit: at most this many.
         after_id: only rows with a larger ``id``.
-        pattern: only paths like this SQL ``LIKE`` pattern.
         **equal: column=value; None values are ignored.
     """
-    conditions = [table.c[name] == value for name, value in equal.items() if value is not None]
-    if pattern is not None:
-        conditions.append(table.c.path.like(pattern))
-    query = sa.select(table).where(*conditions).limit(limit)
+    same = [table.c[name] == value for name, value in equal.items() if value is not None]
+    query = sa.select(table).where(*same, *conditions).limit(limit)
     if after_id is not None:
         query = query.where(table.c.id > after_id).order_by(table.c.id)
     else:

@@ -126,7 +126,7 @@ class Rescan:
         self, paths: list[str], known: set[str], roots: DataRoots, database: Database, found: Found
     ) -> list[FileEntry]:
         """Entries for those of ``paths`` that are neither in ``known`` nor in the table."""
-        with database.begin() as connection:
+        with database.read() as connection:
             known = known | files.known_paths(connection, paths)
         prints = {}
         with roots.opener() as opener:
@@ -136,7 +136,7 @@ class Rescan:
                         prints[path] = fingerprint(opener, path, now=math.inf, settle=0.0)
                     except PeerError:
                         found.unreadable += 1
-        with database.begin() as connection:
+        with database.read() as connection:
             contents = files.known_contents(connection, {p.md5sum for p in prints.values()})
         missing = [
             self._entry(path, printed.modified)

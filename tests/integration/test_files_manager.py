@@ -145,12 +145,25 @@ def test_queries(database: Database) -> None:
         assert [row["path"] for row in after] == ["/data/8.npy", "/data/9.npy"]
         of_b = files.select_files(connection, instance_id="b")
         assert {row["instance_id"] for row in of_b} == {"b"}
-        assert len(files.select_files(connection, pattern="%/5.%")) == 1
+        like_5 = files.path_matches(connection, "*/5.*")
+        assert len(files.select_files(connection, like_5)) == 1
         assert files.known_contents(connection, [bytes([3] * 16)]) == {bytes([3] * 16): {"3.npy"}}
         a, b = files.statistics(connection)
     assert (a["instance_id"], a["files"], a["copied"], a["given_up"]) == ("a", 5, 1, 0)
     assert (b["instance_id"], b["files"], b["copied"], b["given_up"]) == ("b", 5, 0, 1)
     assert str(a["first"]).startswith("2023-11-14 22:13:20")
+
+
+def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    database = Database({"SOCS_DATA_DIR": str(tmp_path)})
+    files.create_table(database)
+    with database.begin() as writer:
+        files.add_entries(writer, [files.row_of({"path": "/x", "md5sum": bytes(16)})])
+        with database.read() as reader:
+            assert files.select_files(reader) == []
+    with database.read() as reader:
+        assert len(files.select_files(reader)) == 1
+    database.close()
 
 
 def test_no_privilege_is_said_in_plain_words(mariadb) -> None:
