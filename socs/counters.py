@@ -170,6 +170,12 @@ FILES = (
     Counter("attempts_growing", "attempts", "the file was still being written"),
     Counter("attempts_unreadable", "attempts", "the file could not be read (permissions, I/O)"),
     Counter(
+        "attempts_hanging",
+        "attempts",
+        "put off because reading files below that data root hangs",
+        "look at the file server",
+    ),
+    Counter(
         "attempts_outside_roots",
         "attempts",
         "the path leads outside --data-root; never opened",

@@ -48,7 +48,7 @@ MUTANTS = (
     ),
     Mutant(
         "the spool's fsync at each commit",
-        "socs/db/spool.py",
+        "socs/db/spool_file.py",
         '            db.execute("PRAGMA synchronous=FULL")\n',
         '            db.execute("PRAGMA synchronous=OFF")\n',
         "tests/faults/test_spool_disk.py::test_every_commit_reaches_the_disk",

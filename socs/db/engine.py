@@ -248,6 +248,15 @@ class Database:
                     self.engine.dispose()
                 raise
 
+    def ping(self) -> None:
+        """Return if the database answers.
+
+        Raises:
+            StorageUnavailable: it does not.
+        """
+        with self.read() as connection:
+            connection.execute(sa.select(1))
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()

@@ -1,8 +1,8 @@
 """Worker processes that read files, so that nothing else waits for them.
 
-A file server that hangs stops a worker, never the monitor: the other workers go on, and the
-monitor can be stopped at any time. It also keeps hashing away from the interpreter lock of the
-process that receives datagrams.
+A file server that hangs stops workers, never the monitor: each data root has workers of its own,
+so the files of the other roots go on, and the monitor can be stopped at any time. It also keeps
+hashing away from the interpreter lock of the process that receives datagrams.
 
 A worker is this module run as a program. It reads requests from its standard input and answers
 on its standard output; both are frames of a 4-byte big-endian length and MessagePack.
@@ -23,8 +23,10 @@ from typing import IO
 import msgspec
 
 from socs.dataroots import UNREADABLE, DataRoots
-from socs.db.fingerprint import Fingerprint, TooLargeHere, fingerprint
+from socs.db.fingerprint import SMALL, Fingerprint, TooLargeHere, fingerprint
 from socs.errors import PeerError
+
+HANG = 30.0  # s; a request for small files that takes longer means that the file server hangs
 
 
 class Request(msgspec.Struct, array_like=True):
@@ -64,6 +66,8 @@ _request = msgspec.msgpack.Decoder(Request)
 class FileReaders:
     """A few worker processes and the threads that talk to them.
 
+    ``files`` is the number of files whose answers are still to come.
+
     Args:
         roots: where files may be read.
         settle: see :func:`socs.db.fingerprint.fingerprint`.
@@ -78,6 +82,8 @@ class FileReaders:
         self._stopping = threading.Event()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
+        self._busy_since: dict[int, float] = {}  # monotonic [s], by thread
+        self.files = 0
         self._threads = [
             threading.Thread(target=self._serve, name=f"{name}-{n}", daemon=True)
             for n in range(workers)
@@ -102,16 +108,29 @@ class FileReaders:
                 reply = _receive(process.stdout)
             except OSError:
                 reply = None
-            if reply is not None:
-                done(_answers.decode(reply))
-            elif not self._stopping.is_set():
+            if reply is None:
                 process.kill()
+                if self._stopping.is_set():
+                    return
                 why = f"the process that read it ended ({process.wait()})"
-                done([NotReady(UNREADABLE, why)] * len(files))
+                answers: list[Answer] = [NotReady(UNREADABLE, why)] * len(files)
+            else:
+                answers = _answers.decode(reply)
+            done(answers)
+            with self._lock:
+                self.files -= len(files)
 
+        with self._lock:
+            self.files += len(files)
         self._jobs.put(job)
 
-    def stop(self, timeout: float = 5.0) -> None:
+    def busy_for(self) -> float:
+        """For how long the slowest request has been with a worker [s]; 0 without any."""
+        with self._lock:
+            since = min(self._busy_since.values(), default=None)
+        return 0.0 if since is None else time.monotonic() - since
+
+    def kill(self) -> None:
         """Kill the workers; requests under way are not answered."""
         self._stopping.set()
         with self._lock:
@@ -119,7 +138,9 @@ class FileReaders:
                 process.kill()
         for _ in self._threads:
             self._jobs.put(None)
-        deadline = time.monotonic() + timeout
+
+    def join(self, deadline: float) -> None:
+        """After :meth:`kill`: wait for the threads, until ``deadline`` (monotonic [s])."""
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -129,7 +150,11 @@ class FileReaders:
             if process is None or process.poll() is not None:
                 _close(process)
                 process = self._start()
+            with self._lock:
+                self._busy_since[threading.get_ident()] = time.monotonic()
             job(process)
+            with self._lock:
+                del self._busy_since[threading.get_ident()]
         if process is not None:
             process.kill()
             _close(process)
@@ -146,6 +171,61 @@ class FileReaders:
             if self._stopping.is_set():
                 process.kill()
         return process
+
+
+class ReadersByRoot:
+    """Readers for each data root, and for small and large files apart, started when needed.
+
+    Args:
+        roots: where files may be read.
+        settle: see :func:`socs.db.fingerprint.fingerprint`.
+        workers: processes of each kind.
+    """
+
+    def __init__(self, roots: DataRoots, *, settle: float, workers: int) -> None:
+        def readers(name: str) -> FileReaders:
+            return FileReaders(roots, settle=settle, workers=workers, name=name)
+
+        # "" stands for paths that are below no root before links are followed.
+        names = (*map(str, roots.roots), "")
+        self._readers = {root: (readers("hash"), readers("hash-large")) for root in names}
+
+    def root_of(self, path: str) -> str:
+        """The root whose readers read ``path``."""
+        return next((root for root in self._readers if path.startswith(f"{root}/")), "")
+
+    def read(
+        self,
+        root: str,
+        files: Sequence[tuple[str, str | None]],
+        done: Callable[[list[Answer]], None],
+        *,
+        large: bool,
+    ) -> None:
+        """As :meth:`FileReaders.read`; files above ``SMALL`` are left alone unless ``large``."""
+        self._readers[root][large].read(files, None if large else SMALL, done)
+
+    def hangs(self, root: str) -> bool:
+        """Does the file server of ``root`` leave us without an answer?"""
+        return self._readers[root][0].busy_for() > HANG
+
+    def hanging(self) -> list[str]:
+        """The roots that hang."""
+        return [root or "other directories" for root in self._readers if self.hangs(root)]
+
+    def files(self) -> int:
+        """Files whose answers are still to come, without those on a server that hangs."""
+        pairs = (pair for root, pair in self._readers.items() if not self.hangs(root))
+        return sum(small.files + large.files for small, large in pairs)
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Kill all workers; requests under way are not answered."""
+        everyone = [readers for pair in self._readers.values() for readers in pair]
+        for readers in everyone:
+            readers.kill()
+        deadline = time.monotonic() + timeout
+        for readers in everyone:
+            readers.join(deadline)
 
 
 def _close(process: subprocess.Popen[bytes] | None) -> None:

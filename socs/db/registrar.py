@@ -22,15 +22,18 @@ from socs.dataroots import MISSING, UNREADABLE, DataRoots
 from socs.db import batches
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import AlreadyStored, Database
-from socs.db.file_readers import Answer, FileReaders, Found, Large
-from socs.db.fingerprint import GROWING, SMALL
+from socs.db.file_readers import HANG, Answer, Found, Large, ReadersByRoot
+from socs.db.fingerprint import GROWING
 from socs.db.spool import OpenBatch, Spool, SpooledFile
 from socs.errors import RowRefused, StorageUnavailable
 from socs.problems import Problems, printable
 
 REFUSED = "attempts_refused"
+HANGING = "attempts_hanging"
 RETRIED = {MISSING, GROWING, UNREADABLE}  # everything else needs an operator
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # s between attempts at one file, doubling
+LONGEST_PAUSE = 1.0  # s without a look for something to do
+PROBE = 5.0  # s between looks at the database while there is nothing to register
 DATABASE_WAITS = (0.1, 0.5, 1.0, 2.0)  # s between attempts at the database
 GATHER = 0.02  # s for which a batch that is not full waits for files under way
 MAX_LINE = 500  # characters of a line for the log
@@ -49,7 +52,7 @@ class RowConstants:
         settle: seconds for which a file must have been left alone.
         file_attempts: attempts at a missing or unreadable file before it is *failed*.
         batch: rows per transaction, at most.
-        workers: processes that read files; large files have as many again for themselves.
+        workers: processes that read files, for each data root; large files have as many again.
     """
 
     site: str
@@ -94,14 +97,11 @@ class Registrar:
         self._tell = report
         self._problems = Problems(report)
         self._ready: deque[tuple[SpooledFile, files.Row]] = deque()
-        self._being_read = 0
         self._answers: queue.SimpleQueue[tuple[object, Sequence[SpooledFile], list[Answer]]]
         self._answers = queue.SimpleQueue()
         self._life = object()  # answers to requests of an earlier life are not ours
-        self._small, self._large = (
-            FileReaders(roots, settle=constants.settle, workers=constants.workers, name=name)
-            for name in ("hash", "hash-large")
-        )
+        self._readers = ReadersByRoot(roots, settle=constants.settle, workers=constants.workers)
+        self._probe_at = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
         self.problem: str | None = None  # why nothing can be registered, or None
@@ -119,8 +119,7 @@ class Registrar:
         self._spool.arrived.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        for readers in (self._small, self._large):
-            readers.stop()
+        self._readers.stop()
         return not self._thread.is_alive()
 
     @property
@@ -128,10 +127,10 @@ class Registrar:
         """Is the thread running?"""
         return self._thread.is_alive()
 
-    @property
-    def in_progress(self) -> int:
-        """Files being read, or ready to be written."""
-        return self._being_read + len(self._ready)
+    def troubles(self) -> list[str]:
+        """Why files are not being registered; empty when all is well."""
+        hanging = [f"reading below {root} hangs" for root in self._readers.hanging()]
+        return [text for text in (self.problem, self.defect) if text] + hanging
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -149,7 +148,6 @@ class Registrar:
     def _begin_afresh(self) -> None:
         """As after a restart: forget what is under way, settle what was left open."""
         self._life = object()
-        self._being_read = 0
         self._ready.clear()
         self._prepare()
         for batch in self._spool.open_batches():
@@ -157,6 +155,8 @@ class Registrar:
                 self._spool.finish(batch)
                 self._counters.add("files_registered", len(batch.ids))
         self._spool.rewind()
+        self._probe_at = time.monotonic() + PROBE
+        self._set_problem(None)
 
     def _step(self) -> None:
         self._hand_out()
@@ -181,27 +181,39 @@ class Registrar:
     def _hand_out(self) -> None:
         """Give entries that are due to the readers, as long as little is ready to be written."""
         self._spool.arrived.clear()
-        while self.in_progress < 2 * self._settings.batch:
+        while len(self._ready) + self._readers.files() < 2 * self._settings.batch:
             now = time.time()
             received_before = now - self._settings.settle
             entries = self._spool.take(CHUNK, now=now, received_before=received_before)
-            if entries:
-                self._read(self._small, entries, SMALL)
+            for root, group in self._by_root(entries).items():
+                self._read(root, group)
             if len(entries) < CHUNK:
                 break
 
-    def _read(self, readers: FileReaders, entries: list[SpooledFile], largest: int | None) -> None:
+    def _by_root(self, entries: Sequence[SpooledFile]) -> dict[str, list[SpooledFile]]:
+        groups: dict[str, list[SpooledFile]] = {}
+        for entry in entries:
+            groups.setdefault(self._readers.root_of(entry.file.path), []).append(entry)
+        return groups
+
+    def _read(self, root: str, entries: list[SpooledFile], *, large: bool = False) -> None:
+        """Have ``entries``, all below ``root``, read; or wait for a file server that hangs."""
+        if self._readers.hangs(root):
+            self._counters.add(HANGING, len(entries))
+            due = time.time() + HANG
+            self._spool.postpone([(entry, due, HANGING, "") for entry in entries])
+            return
         life = self._life
-        self._being_read += len(entries)
-        readers.read(
+        self._readers.read(
+            root,
             [(e.file.path, e.detail if e.cause == GROWING else None) for e in entries],
-            largest,
             lambda answers: self._answers.put((life, entries, answers)),
+            large=large,
         )
 
     def _collect(self) -> None:
         """Take what the readers have finished; wait for something to do if there is nothing."""
-        if self._being_read:
+        if self._readers.files() or not self._answers.empty():
             timeout = 0.0 if len(self._ready) >= self._settings.batch else GATHER
             try:
                 while True:
@@ -212,26 +224,30 @@ class Registrar:
             except queue.Empty:
                 pass
         elif not self._ready:
+            self._probe()
             due = self._spool.next_due(settle=self._settings.settle)
-            if due is None:
-                self._spool.arrived.wait(1.0)
-            else:
-                self._stopping.wait(min(max(due - time.time(), 0.001), 1.0))
+            pause = LONGEST_PAUSE if due is None else due - time.time()
+            self._spool.arrived.wait(min(max(pause, 0.001), LONGEST_PAUSE))
+
+    def _probe(self) -> None:
+        """Notice a database that goes away while there is nothing to register."""
+        if time.monotonic() >= self._probe_at:
+            self._probe_at = time.monotonic() + PROBE
+            self._database.ping()
 
     def _sort(self, entries: Sequence[SpooledFile], answers: Sequence[Answer]) -> None:
         """Each file is ready, waits, has failed, or goes to the readers of large files."""
-        self._being_read -= len(entries)
         waiting, failed = [], []
         for entry, answer in zip(entries, answers, strict=True):
             if isinstance(answer, Found):
                 self._ready.append((entry, self._row(entry, answer)))
             elif isinstance(answer, Large):
-                self._read(self._large, [entry], None)
+                self._read(self._readers.root_of(entry.file.path), [entry], large=True)
             else:
                 self._counters.add(answer.cause)
                 patience = entry.attempts + 1 < self._settings.file_attempts
                 if answer.cause in RETRIED and (patience or answer.cause == GROWING):
-                    pause = min(FIRST_WAIT * 2**entry.attempts, LONGEST_WAIT)
+                    pause = min(FIRST_WAIT * 2 ** min(entry.attempts, 10), LONGEST_WAIT)
                     waiting.append((entry, time.time() + pause, answer.cause, answer.detail))
                 else:
                     failed.append((entry, answer.cause, answer.detail))
@@ -352,7 +368,7 @@ class Registrar:
                 "problem": self.problem,
             },
             "spool": {**self._spool.counts(), "bytes": self._spool.size()},
-            "in_progress": self.in_progress,
+            "in_progress": len(self._ready) + self._readers.files(),
             "defect": self.defect,
             "failed_files": [
                 {

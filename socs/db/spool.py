@@ -17,12 +17,9 @@ refuses (nothing was changed then).
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import sqlite3
 import threading
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,9 +28,9 @@ from pathlib import Path
 
 import msgspec
 
-from socs.errors import ConfigError, StorageUnavailable
+from socs.db.spool_file import SpoolFile
+from socs.errors import StorageUnavailable
 
-VERSION = 1
 DEFAULT_QUOTA = 1 << 30  # bytes on disk; about 2 million waiting files
 LONGEST_WAIT = 600  # s; an entry due later than this was postponed by another clock
 QUEUED, WAITING, FAILED = 0, 1, 2
@@ -46,22 +43,6 @@ STATES = {
     "registered": ("", ()),
 }
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS entries (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    received REAL NOT NULL,              -- UNIX time [s]
-    file BLOB NOT NULL,                  -- FileEntry as JSON
-    state INTEGER NOT NULL DEFAULT 0,    -- 0 queued, 1 waiting, 2 failed
-    due REAL NOT NULL DEFAULT 0,         -- UNIX time [s] of the next attempt, when waiting
-    attempts INTEGER NOT NULL DEFAULT 0,
-    cause TEXT,                          -- counter name of the last attempt's outcome
-    detail TEXT);
-CREATE INDEX IF NOT EXISTS entries_at_rest ON entries (state, due) WHERE state > 0;
-CREATE TABLE IF NOT EXISTS batch (
-    number INTEGER PRIMARY KEY, ids TEXT NOT NULL, digest TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS streams (key TEXT PRIMARY KEY, state BLOB NOT NULL);
-"""
 # SQLite uses the partial index only where a statement repeats its condition, `state > 0`.
 IS_WAITING = f"state > 0 AND state = {WAITING}"
 IS_FAILED = f"state > 0 AND state = {FAILED}"
@@ -122,69 +103,14 @@ class Spool:
     def __init__(self, directory: Path, *, quota: int = DEFAULT_QUOTA) -> None:
         self.path = Path(directory) / "spool.sqlite"
         self.quota = quota
-        self.quarantined: Path | None = None
         self._mutex = threading.RLock()
-        self._guard = self._claim()
-        try:
-            self._db = self._open_or_quarantine()
-        except BaseException:
-            os.close(self._guard)
-            raise
+        self._file = SpoolFile(self.path)
+        self._db = self._file.db
+        self.quarantined = self._file.quarantined
         self._taken_up_to = 0
         self._handed_out: set[int] = set()  # waiting entries that are being attempted
         (self._total,) = self._db.execute("SELECT count(*) FROM entries").fetchone()
         self.arrived = threading.Event()
-
-    def _claim(self) -> int:
-        setting = "set --data-dir to a directory of its own for each monitor"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            guard = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot use the spool directory {self.path.parent} ({error.strerror}); "
-                "set --data-dir to one that can be written"
-            ) from error
-        try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(guard)
-            raise ConfigError(f"{self.path} is in use by another process; {setting}") from error
-        return guard
-
-    def _open_or_quarantine(self) -> sqlite3.Connection:
-        try:
-            return self._open()
-        except sqlite3.OperationalError as error:
-            raise ConfigError(f"cannot open {self.path}: {error}") from error
-        except sqlite3.DatabaseError:
-            # Not a database any more. Keep it for a look, and go on with a new one.
-            self.quarantined = self.path.with_name(f"spool.damaged-{time.time():.0f}.sqlite")
-            self.path.rename(self.quarantined)
-            for suffix in ("-wal", "-shm"):
-                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-            return self._open()
-
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
-            db.executescript(SCHEMA)
-            if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("damaged")
-            db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(VERSION),))
-            db.execute("INSERT OR IGNORE INTO meta VALUES ('spool_id', ?)", (uuid.uuid4().hex,))
-            (version,) = db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
-            if version != str(VERSION):
-                raise ConfigError(
-                    f"{self.path} is of version {version}, this program knows {VERSION}; "
-                    "use the socs that wrote it until it is empty, or another --data-dir"
-                )
-        except BaseException:
-            db.close()
-            raise
-        return db
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -410,8 +336,7 @@ class Spool:
     def close(self) -> None:
         """Close the file and let another process have it."""
         with self._mutex:
-            self._db.close()
-            os.close(self._guard)
+            self._file.close()
 
 
 def _spooled(row: tuple[int, float, bytes, int, str | None, str | None]) -> SpooledFile:

@@ -163,13 +163,8 @@ class PysmurfStream:
         """Why this stream is degraded; empty when all is well."""
         parts = (self.receiver, self.ingest, self.registrar)
         ended = [f"{type(part).__name__} has stopped by itself" for part in parts if not part.alive]
-        found = (
-            self.ingest.problem,
-            self.ingest.defect,
-            self.registrar.problem,
-            self.registrar.defect,
-        )
-        return ended + [text for text in found if text]
+        found = [text for text in (self.ingest.problem, self.ingest.defect) if text]
+        return ended + found + self.registrar.troubles()
 
     def status(self) -> dict[str, Any]:
         """Everything an operator may want to see, fit for session data (JSON)."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from socs.db import pysmurf_files_manager as files
 from socs.db.spool import Spool
+from socs.db.spool_file import SpoolFile
 from socs.pysmurf.stream import PysmurfStream
 from tests.harness import running_stream
 
@@ -58,14 +59,14 @@ def _die_at(point: str, count: int) -> None:
         setattr(owner, name, wrapped)
 
     def at_statement(start: str) -> None:
-        original = Spool._open
+        original = SpoolFile._open
 
-        def wrapped(self: Spool) -> Any:
+        def wrapped(self: SpoolFile) -> Any:
             db = original(self)
             db.set_trace_callback(lambda text: reached() if text.startswith(start) else None)
             return db
 
-        Spool._open = wrapped
+        SpoolFile._open = wrapped
 
     {
         "spool write": lambda: at_statement("INSERT INTO entries"),

@@ -7,14 +7,16 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
 from socs.counters import FILES, Counters
 from socs.dataroots import DataRoots
-from socs.db import batches
+from socs.db import batches, file_readers, registrar
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
 from socs.db.registrar import Registrar, RowConstants
@@ -33,6 +35,7 @@ class Bench:
         self.database = Database(environ, statement_timeout=2)
         self.counters = Counters(FILES)
         self.log: list[str] = []
+        self.more_roots: list[Path] = []
         self.constants = RowConstants("site", "monitor", settle=0.0, file_attempts=3, batch=50)
         self.registrar = self.new_registrar()
 
@@ -40,7 +43,7 @@ class Bench:
         return Registrar(
             self.spool,
             self.database,
-            DataRoots([self.data]),
+            DataRoots([self.data, *self.more_roots]),
             self.constants,
             counters=self.counters,
             report=self.log.append,
@@ -258,8 +261,11 @@ def through(cutter: TcpCutter, env: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("moment", list(Moment))
-def test_connection_cut_around_commit(mariadb, cutter, tmp_path: Path, moment: Moment) -> None:
+def test_connection_cut_around_commit(
+    mariadb, cutter, tmp_path: Path, moment: Moment, monkeypatch
+) -> None:
     """The client never learns whether its COMMIT took place; yet each file has one row."""
+    monkeypatch.setattr(registrar, "PROBE", 3600)  # whose transactions would be cut instead
     with running(tmp_path, through(cutter, mariadb.env())) as bench:
         written: dict[str, bytes] = {}
         for cut in range(5):
@@ -321,11 +327,78 @@ def test_hosts_are_tried_in_turn(mariadb, tmp_path: Path) -> None:
         bench.wait_for(3)
 
 
+def workers() -> list[psutil.Process]:
+    """The processes that read files."""
+    children = psutil.Process().children()
+    return [child for child in children if "socs.db.file_readers" in child.cmdline()]
+
+
+def test_file_server_that_hangs_holds_up_its_own_files_only(
+    files_env, tmp_path: Path, monkeypatch
+) -> None:
+    """A stopped worker is to the monitor what a worker is whose file server does not answer."""
+    monkeypatch.setattr(file_readers, "HANG", 0.5)
+    monkeypatch.setattr(registrar, "HANG", 0.5)
+    with running(tmp_path, files_env) as bench:
+        bench.registrar.stop()
+        bench.more_roots.append(tmp_path / "other")
+        (tmp_path / "other").mkdir()
+        bench.constants = replace(bench.constants, workers=1)
+        bench.registrar = bench.new_registrar()
+        bench.registrar.start()
+        bench.announce(1, "warm")
+        bench.wait_for(1)
+        hung = workers()
+        for process in hung:
+            process.suspend()
+        bench.announce(300, "hung")
+        other = tmp_path / "other" / "good"
+        other.write_bytes(b"good")
+        bench.spool.append([FileEntry(str(other))], now=time.time() - 1)
+        bench.wait_for(2)
+        assert str(other) in dict(bench.rows())
+        troubles = wait_until(bench.registrar.troubles)
+        assert troubles == [f"reading below {bench.data} hangs"]
+        bench.announce(5, "later")
+        wait_until(lambda: bench.counters["attempts_hanging"] >= 5)
+        for process in hung:
+            process.resume()
+        bench.wait_for(307)
+        assert len(bench.rows()) == 307
+        assert bench.registrar.troubles() == []
+
+
+def test_stopping_does_not_wait_for_a_file_server_that_hangs(files_env, tmp_path: Path) -> None:
+    with running(tmp_path, files_env) as bench:
+        bench.announce(1, "warm")
+        bench.wait_for(1)
+        for process in workers():
+            process.suspend()
+        bench.announce(10)
+        wait_until(lambda: bench.registrar.status()["in_progress"] == 10)
+        assert bench.registrar.stop()
+        assert sum(bench.spool.counts().values()) == 10
+
+
+def test_database_that_goes_away_while_idle_is_noticed(
+    mariadb, cutter, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(registrar, "PROBE", 0.1)
+    with running(tmp_path, through(cutter, mariadb.env())) as bench:
+        bench.announce(1)
+        bench.wait_for(1)
+        cutter.refuse()
+        cutter.cut()
+        wait_until(bench.registrar.troubles, 10)
+        cutter.allow()
+        wait_until(lambda: bench.registrar.troubles() == [], 10)
+
+
 def test_dead_reader_costs_an_attempt_not_a_file(files_env, tmp_path: Path) -> None:
     with running(tmp_path, files_env) as bench:
         bench.announce(1, "warm")
         bench.wait_for(1)
-        for process in bench.registrar._small._processes:
+        for process in workers():
             process.kill()
             process.wait()
         bench.announce(10)
