@@ -90,7 +90,8 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         default=["/data"],
         metavar="DIR",
-        help="directories below which announced files may be read (default /data)",
+        help="directories below which announced files may be read (default /data); give each file "
+        "server one, for one that hangs holds up the files of its directory only",
     )
     group.add_argument(
         "--data-dir",

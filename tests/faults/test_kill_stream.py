@@ -91,6 +91,11 @@ class Victim:
         self.process.kill()
         self.process.wait()
 
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(15) == 0
+
     def numbers(self) -> dict[str, int]:
         return self.read()["numbers"]
 
@@ -118,9 +123,7 @@ def finish(victim: Victim, traffic: Traffic) -> None:
     wait_until(settled, 30, "all that was taken to be registered")
     wait_until(lambda: victim.read()["publishers"], 10)
     traffic.publisher.close()
-    assert victim.process is not None
-    victim.process.send_signal(signal.SIGTERM)
-    assert victim.process.wait(15) == 0
+    victim.stop()
     victim.start()
     (publisher,) = wait_until(lambda: victim.read()["publishers"], 10)
     times = timestamps(victim.environ)
