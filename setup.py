@@ -54,7 +54,6 @@ setup(
         "ocs.plugins": ["socs = socs.plugin"],
     },
     classifiers=[
-        "License :: OSI Approved :: BSD License",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
         "Framework :: Twisted",
