@@ -110,13 +110,17 @@ class Message(msgspec.Struct, frozen=True):
         return KINDS.get(self.type, "unknown_type")
 
 
+# Times are taken as raw text: what a number costs is then paid once, also if its key is repeated.
+_NULL = msgspec.Raw(b"null")
+
+
 class _Envelope(msgspec.Struct, frozen=True, gc=False):
     type: str
     host: str
     id: str | int
     script: str | int
-    time: float | None
-    payload: msgspec.Raw = msgspec.Raw(b"null")
+    time: msgspec.Raw
+    payload: msgspec.Raw = _NULL
     seq_no: int | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -124,9 +128,9 @@ class _File(msgspec.Struct, frozen=True, gc=False):
     path: str
     type: str | None = ""
     format: str | None = ""
-    timestamp: float | str | None = None
+    timestamp: msgspec.Raw = _NULL
     action: str | None = None
-    action_ts: float | str | None = None
+    action_ts: msgspec.Raw = _NULL
     plot: bool | int | None = False
     pysmurf_version: str | None = None
     archive_name: str | None = None
@@ -149,9 +153,9 @@ _envelope = msgspec.json.Decoder(_Envelope).decode
 _file = msgspec.json.Decoder(_File).decode
 _metadata = msgspec.json.Decoder(_Metadata).decode
 _anything = msgspec.json.Decoder().decode
-# msgspec takes up to 6 us for a number with a negative exponent, Python's float() 0.3 us at most.
-_tiny_metadata = msgspec.json.Decoder(_Metadata, float_hook=_float).decode
-_tiny_anything = msgspec.json.Decoder(float_hook=_float).decode
+# msgspec takes up to 8 us for a number with an exponent, Python's float() 0.9 us at most.
+_metadata_exponents = msgspec.json.Decoder(_Metadata, float_hook=_float).decode
+_anything_exponents = msgspec.json.Decoder(float_hook=_float).decode
 
 
 def decode(datagram: bytes) -> Message:
@@ -186,13 +190,10 @@ def decode(datagram: bytes) -> Message:
         seq_no = UNNUMBERED
     elif not 0 <= seq_no <= MAX_SEQUENCE:
         raise Malformed("seq_no is not between 0 and 2**63 - 1", "malformed_message")
-    time = envelope.time
-    if time is not None and not 0 <= time < MAX_TIME:
-        time, nonfinite = None, nonfinite + 1
+    time, is_no_time = _unix_time(envelope.time)
     payload, unusable = _payload(envelope)
-    return Message(
-        envelope.host, id, script, time, seq_no, envelope.type, payload, nonfinite + unusable
-    )
+    nonfinite += is_no_time + unusable
+    return Message(envelope.host, id, script, time, seq_no, envelope.type, payload, nonfinite)
 
 
 def envelope(message: Message) -> dict[str, Any]:
@@ -232,15 +233,14 @@ def _payload(envelope: _Envelope) -> tuple[Any, int]:
     if kind == "file":
         return _file_payload(_read(_file, envelope.payload))
     raw = bytes(envelope.payload)
-    wide = _check_size(raw)
-    tiny = b"e-" in raw or b"E-" in raw
+    wide, exponents = _check_size(raw)
     if kind == "metadata":
-        register = _read(_tiny_metadata if tiny else _metadata, raw)
+        register = _read(_metadata_exponents if exponents else _metadata, raw)
         if len(register.path) > MAX_REGISTER or len(register.type or "") > MAX_NAME:
             raise TooLarge(f"a register path of more than {MAX_REGISTER} characters, or its type")
         value = _narrow(register.value) if wide else register.value
         return Metadata(register.path, value, register.type or ""), 0
-    value = _read(_tiny_anything if tiny else _anything, raw)
+    value = _read(_anything_exponents if exponents else _anything, raw)
     return (_narrow(value) if wide else value), 0
 
 
@@ -255,9 +255,8 @@ def _file_payload(file: _File) -> tuple[FileAnnouncement, int]:
     for text in (file.type, file.action, file.pysmurf_version, file.archive_name):
         if text is not None and len(text) > MAX_NAME:
             raise TooLarge(f"type, action, version or archive of more than {MAX_NAME} characters")
-    timestamp, action_ts = _unix_time(file.timestamp), _unix_time(file.action_ts)
-    unusable = int(timestamp is None and file.timestamp is not None)
-    unusable += action_ts is None and file.action_ts is not None
+    timestamp, bad_timestamp = _unix_time(file.timestamp, text=True)
+    action_ts, bad_action_ts = _unix_time(file.action_ts, text=True)
     announcement = FileAnnouncement(
         path,
         file.type or "",
@@ -269,18 +268,31 @@ def _file_payload(file: _File) -> tuple[FileAnnouncement, int]:
         file.pysmurf_version,
         file.archive_name,
     )
-    return announcement, unusable
+    return announcement, bad_timestamp + bad_action_ts
 
 
-def _unix_time(value: float | str | None) -> float | None:
-    """A number or a text with digits, as UNIX time [s]; None if it is no time."""
-    if value is None or (type(value) is str and len(value) > MAX_FORMAT):
-        return None
+def _unix_time(raw: msgspec.Raw, *, text: bool = False) -> tuple[float | None, int]:
+    """UNIX time [s] from a JSON number, or from digits in a JSON string if ``text`` is allowed.
+
+    A value that is no time becomes None; the second result is 1 then, else 0.
+
+    Raises:
+        Malformed: it is of another type.
+    """
+    value = bytes(raw)
+    if value == b"null":
+        return None, 0
+    if value[0] == _QUOTE and text:
+        value = value[1:-1]
+    elif value[0] not in _NUMBER_BEGINS:
+        raise Malformed("a time that is not a number", "malformed_message")
+    if len(value) > MAX_DIGITS:
+        return None, 1
     try:
         time = float(value)
     except ValueError:
-        return None
-    return time if 0 <= time < MAX_TIME else None
+        return None, 1
+    return (time, 0) if 0 <= time < MAX_TIME else (None, 1)
 
 
 def _narrow(value: Any) -> Any:
@@ -300,7 +312,9 @@ def _narrow(value: Any) -> Any:
 # -- what JSON text may cost ----------------------------------------------------------------------
 # Each of these reads the text a fixed number of times, whatever it holds.
 
-_DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
+_QUOTE = ord('"')
+_NUMBER_BEGINS = b"-0123456789"
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789E", b"0" * 9 + b"e")
 _OPENERS_AS_ONE = np.zeros(256, np.int8)
 _OPENERS_AS_ONE[[ord("["), ord("{")]] = 1
 _OPENERS_AS_ONE[[ord("]"), ord("}")]] = -1
@@ -309,8 +323,8 @@ _HIDE = bytes.maketrans(b"NI", b"\x01\x02")
 _SHOW = bytes.maketrans(b"\x01\x02", b"NI")
 
 
-def _check_size(text: bytes) -> bool:
-    """Whether ``text`` may hold integers beyond 64 bits.
+def _check_size(text: bytes) -> tuple[bool, bool]:
+    """Whether ``text`` may hold integers beyond 64 bits, and numbers with an exponent.
 
     Raises:
         TooLarge: nested deeper than :data:`MAX_DEPTH`, more than :data:`MAX_CONTAINERS` lists and
@@ -322,12 +336,13 @@ def _check_size(text: bytes) -> bool:
             raise TooLarge(f"nested deeper than {MAX_DEPTH}", "too_deep")
         if np.count_nonzero(steps == 1) > MAX_CONTAINERS:
             raise TooLarge(f"more than {MAX_CONTAINERS} lists and objects")
-    wide = len(text) >= len(_SHORTEST_WIDE) and _SHORTEST_WIDE in text.translate(_DIGITS_AS_ZERO)
+    zeroed = text.translate(_DIGITS_AS_ZERO)
+    wide = _SHORTEST_WIDE in zeroed
     if wide and len(text) > MAX_DIGITS:
         digits = _outside_strings(text).tobytes().translate(_DIGITS_AS_ZERO)
         if b"0" * (MAX_DIGITS + 1) in digits:
             raise TooLarge(f"a number of more than {MAX_DIGITS} digits")
-    return wide
+    return wide, b"0e" in zeroed
 
 
 def _inside_strings(text: bytes) -> NDArray[np.bool_]:
