@@ -27,6 +27,7 @@ extensions = [
 exclude_patterns = ["_build"]
 html_theme = "sphinx_rtd_theme"
 html_static_path = ["_static"]
+html_css_files = ["socs.css"]  # the theme alone cuts off wide tables
 html_copy_source = False
 autodoc_member_order = "bysource"
 smartquotes = False  # options begin with two hyphens

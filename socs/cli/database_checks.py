@@ -57,7 +57,7 @@ def _check(database: Database, archiver: bool, created_by: str | None) -> list[F
     missing = files.missing_tables(database)
     found = [ok(SUBJECT, f"{database.description} answers")]
     if missing:
-        found.append(_missing(f"lacks the table {' and '.join(missing)}", created_by))
+        found.append(_missing(f"lacks {' and '.join(missing)}", created_by))
     else:
         found.append(check_columns(database))
         if found[-1].level == "OK":
@@ -145,7 +145,8 @@ def _check_server(database: Database) -> list[Finding]:
 def check_clock(server_now: datetime, now: float) -> Finding:
     """Whether the server's clock (UTC, without zone) agrees with ours (UNIX time [s])."""
     difference = server_now.replace(tzinfo=timezone.utc).timestamp() - now
-    text = f"the server's clock differs from ours by {difference:+.1f} s"
+    shown = round(difference, 1) + 0.0  # no -0.0
+    text = f"the server's clock differs from ours by {shown:+.1f} s"
     if abs(difference) > MAX_CLOCK_DIFFERENCE:
         return warn("database clock", text, "let both hosts set their clocks by NTP")
     return ok("database clock", text)

@@ -54,8 +54,12 @@ def _run(args: argparse.Namespace) -> int:
     view = make_view(silent=args.json)
     with DemoDirectory(args.dir) as directory, StopSignals() as stop:
         with Demo(directory, settings) as demo:
-            with stop.interrupting():
-                demo.start(view.tell)
+            try:
+                with stop.interrupting():
+                    demo.start(view.tell)
+            except KeyboardInterrupt:
+                view.tell("interrupted before it ran: stopping what was started ...")
+                raise
             view.tell(introduction(demo))
             view.tell(
                 "Ctrl-C ends it." if args.seconds is None else f"It runs for {args.seconds:g} s."
@@ -87,6 +91,7 @@ def _watch(demo: Demo, view: View, stop: StopSignals, seconds: float | None) -> 
 def _finish(demo: Demo, view: View, stop: StopSignals) -> None:
     """Stop the source and wait for the rest; a further signal cuts the waiting short."""
     before = stop.count
+    view.tell("waiting until all that was announced is registered; Ctrl-C cuts this short ...")
     demo.stop_source()
     deadline = time.monotonic() + SETTLE
     while not demo.settled() and time.monotonic() < deadline and stop.count == before:
@@ -150,7 +155,8 @@ def _rate(text: str) -> str:
 
 
 def _size(text: str) -> str:
-    if not re.fullmatch(r"\d+(:\d+)?", text):
+    smallest, _, largest = text.partition(":")
+    if not re.fullmatch(r"\d+(:\d+)?", text) or int(largest or smallest) < int(smallest):
         raise argparse.ArgumentTypeError(f"{text!r} is not BYTES or MIN:MAX")
     return text
 

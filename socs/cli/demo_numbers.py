@@ -79,7 +79,7 @@ class Numbers:
 
     @property
     def announced_so_far(self) -> int:
-        """At least so many files: the source writes its count only once a second."""
+        """At least so many files: the source writes its count now and then."""
         return max(self.announced, self.heard, self.registered)
 
     def as_json(self) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def line_of(numbers: Numbers) -> str:
         f"verified {numbers.verified}",
         f"wrong {numbers.wrong}",
         f"lost {numbers.lost} (on purpose {numbers.dropped})",
-        f"waiting {numbers.waiting}",
+        f"in spool {numbers.waiting}",
         f"{numbers.rate:.1f} files/s",
         f"database {_database(numbers)}",
         f"feed messages {sum(numbers.feeds.values())}",
@@ -152,7 +152,7 @@ def table_of(numbers: Numbers) -> Table:
         (
             "announced",
             str(numbers.announced_so_far),
-            "files written and announced over UDP by the source",
+            "files that the source wrote and announced",
         ),
         ("received", str(numbers.received), "datagrams taken by the monitor, of all kinds"),
         ("registered", str(numbers.registered), "rows in the files table"),
@@ -164,7 +164,7 @@ def table_of(numbers: Numbers) -> Table:
             str(numbers.recognised),
             f"recognised; {numbers.duplicated} were sent twice on purpose",
         ),
-        ("waiting", str(numbers.waiting), "files in the monitor's spool"),
+        ("in spool", str(numbers.waiting), "in the spool, until unchanged for 0.5 s"),
         ("rate", f"{numbers.rate:.1f}/s", "files registered per second"),
         ("database", _database(numbers), escape("; ".join(numbers.troubles))),
         ("controller", numbers.script.state, "script run by the pysmurf controller"),
@@ -193,11 +193,9 @@ def print_summary(console: Console, numbers: Numbers) -> None:
     arrived = str(script.arrived.get("token", "-"))
     table.add_row("script publishes token", script.said or "-", "in the controller", arrived, mark)
     console.print(table)
-    shown = Text(f"Session data of the controller: {dict(script.arrived)}")
-    console.print(shown, soft_wrap=True)
+    console.print(Text(f"Session data of the controller: {dict(script.arrived)}"))
     feeds = ", ".join(f"{feed} ({count})" for feed, count in sorted(numbers.feeds.items()))
-    seen = Text(f"Feeds seen by an OCS listener (messages): {feeds or 'none'}")
-    console.print(seen, soft_wrap=True)
+    console.print(Text(f"Feeds seen by an OCS listener (messages): {feeds or 'none'}"))
     found = problems(numbers)
     for problem in found:
         console.print(Text(f"FAILED: {problem}", "bold red"), soft_wrap=True)

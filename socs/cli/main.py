@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 
 from socs._version import __version__
-from socs.cli import demo, doctor, files
 from socs.errors import SocsError
 
 EXIT_ERROR = 1
@@ -18,6 +17,9 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line of ``socs``."""
+    # Loading them takes half a second, in which Ctrl-C should not print a traceback.
+    from socs.cli import demo, doctor, files  # noqa: PLC0415
+
     parser = argparse.ArgumentParser(
         prog="socs", description="Announced files become rows: look, check, try out."
     )
@@ -34,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with status 2 for a wrong command line, 0 after ``--help`` and ``--version``.
     """
-    args = make_parser().parse_args(argv)
     try:
+        args = make_parser().parse_args(argv)
         status: int = args.run(args)
         sys.stdout.flush()
     except SocsError as error:

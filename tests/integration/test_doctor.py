@@ -199,7 +199,7 @@ def test_a_table_of_something_else_is_found(mariadb):
 def test_a_missing_table_and_a_server_that_is_away(mariadb):
     ((level, text),) = levels(mariadb.env())
     assert level == "FAIL"
-    assert "lacks the table pysmurf_files_v1 and socs_spool_batches_v1" in text
+    assert "lacks pysmurf_files_v1 and socs_spool_batches_v1" in text
     assert levels(mariadb.env(), created_by="monitor") == [("WARN", text)]
     away = mariadb.env() | {"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": "1"}
     ((level, text),) = levels(away)

@@ -39,6 +39,7 @@ def test_version(capsys):
         "demo --for nan",
         "demo --rate fast",
         "demo --size 4k",
+        "demo --size 3:1",
         "demo --drop 1.5",
         "demo --duplicate x",
         "doctor nonsense",
@@ -49,6 +50,16 @@ def test_a_wrong_command_line_ends_with_2(line, capsys):
         main(line.split())
     assert ended.value.code == 2
     assert "usage: socs" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_the_program_is_loaded_prints_no_traceback(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("socs.cli.main.make_parser", interrupted)
+    assert main([]) == 130
+    code = "import sys, socs.cli.main; sys.exit('sqlalchemy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_an_error_is_one_line_and_status_1(capsys):
