@@ -45,10 +45,15 @@ def code(text: object) -> str:
     return f"``{text}``"
 
 
+def literals(text: str) -> str:
+    """``text`` of the code, whose literals are in single backquotes, as reStructuredText."""
+    return re.sub(r"`([^`]+)`", r"``\1``", text)
+
+
 def counters_rst(name: str) -> list[str]:
     """The table ``name`` of :mod:`socs.counters`."""
     table: Sequence[counters.Counter] = getattr(counters, name)
-    rows = [(code(c.name), c.unit, c.meaning, c.action or "\\-") for c in table]
+    rows = [(code(c.name), c.unit, literals(c.meaning), literals(c.action) or "\\-") for c in table]
     return list_table(("Name", "Unit", "Meaning", "When it moves"), rows, "22 10 38 30")
 
 

@@ -121,7 +121,9 @@ def examine_host(view: SiteView, parsed: Parsed) -> list[Finding]:
                     name, settings.receive_buffer, rmem_max, privileged=privileged
                 )
             )
-        found.append(_check_port(view, name, settings))
+        found += host_checks.check_senders(name, settings.allow)
+        wrong_address = host_checks.check_address(name, settings.bind)
+        found += wrong_address or [_check_port(view, name, settings)]
         found += host_checks.check_data_roots(name, settings.roots)
         found.append(host_checks.check_spool(name, settings.spool_dir, settings.spool_quota))
     return found
@@ -129,13 +131,14 @@ def examine_host(view: SiteView, parsed: Parsed) -> list[Finding]:
 
 def _monitors(instances: Sequence[Instance], parsed: Parsed) -> list[tuple[str, StreamSettings]]:
     """Settings of the monitors that run on this host itself, by instance id."""
-    return [
-        (instance.instance_id, stream_settings(parsed[instance.instance_id]))
+    names = [
+        instance.instance_id
         for instance in instances
         if instance.agent_class == MONITOR
         and instance.instance_id in parsed
         and not instance.in_container
     ]
+    return [(name, stream_settings(parsed[name])) for name in dict.fromkeys(names)]
 
 
 def _check_port(view: SiteView, name: str, settings: StreamSettings) -> Finding:

@@ -51,7 +51,7 @@ def add_parser(commands: Any) -> None:
     )
     tail = add("tail", _tail, "print files as they are registered, until Ctrl-C")
     tail.add_argument(
-        "--lines", "-n", type=_count, default=10, metavar="N", help="begin with the last N"
+        "--lines", "-n", type=_count, default=10, metavar="N", help="begin with the last N (10)"
     )
     tail.add_argument(
         "--interval",

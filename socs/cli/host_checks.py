@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from socs.cli.findings import Finding, fail, ok, warn
+from socs.errors import ConfigError
 from socs.pysmurf.settings import MIB, StreamSettings
+from socs.wire.batch import SenderNetworks
 
 RMEM_MAX = Path("/proc/sys/net/core/rmem_max")
 UDP_TABLE = Path("/proc/net/udp")
 PROCESS_STATUS = Path("/proc/self/status")
 CAP_NET_ADMIN = 12  # number of the bit
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104  compared with, not bound to
+CORRECT = "correct its `arguments` in the site config"
 PROGRAMS = {"rsync": "the archiver copies with it", "ssh": "the archiver reaches other hosts by it"}
 
 
@@ -97,6 +100,26 @@ def check_udp_port(
     text = f"UDP port {port} on {address} is in use, and this agent does not answer"
     remedy = f"see who has it (ss -lunp 'sport = :{port}'); stop that or change --udp-port"
     return warn(subject, text, remedy)
+
+
+def check_address(subject: str, address: str) -> list[Finding]:
+    """Whether this host has ``address``, which a monitor is to listen on; empty if so."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        text = f"--udp-address {address} is no IPv4 address of this host ({error.strerror})"
+        return [fail(subject, text, "give one that `ip -4 addr` shows, or 0.0.0.0 for all")]
+    return []
+
+
+def check_senders(subject: str, networks: Sequence[str]) -> list[Finding]:
+    """Whether the networks of ``--allow-sender`` can be read; empty if so."""
+    try:
+        SenderNetworks(networks)
+    except ConfigError as error:
+        return [fail(subject, f"--allow-sender is refused by the agent: {error}", CORRECT)]
+    return []
 
 
 def check_shared_ports(monitors: Sequence[tuple[str, StreamSettings]]) -> list[Finding]:

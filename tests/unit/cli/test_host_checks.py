@@ -37,6 +37,23 @@ TABLE = """\
 """
 
 
+@pytest.mark.parametrize(
+    ("address", "right"),
+    [("127.0.0.1", True), ("0.0.0.0", True), ("192.0.2.1", False), ("::1", False)],
+)
+def test_the_address_to_listen_on_is_one_of_this_host(address, right):
+    found = host_checks.check_address("m", address)
+    assert [finding.level for finding in found] == ([] if right else ["FAIL"])
+
+
+def test_networks_of_senders_must_be_networks():
+    assert host_checks.check_senders("m", []) == []
+    assert host_checks.check_senders("m", ["10.0.0.0/8", "127.0.0.1"]) == []
+    (finding,) = host_checks.check_senders("m", ["10.0.0.0/8", "300.0.0.0/8"])
+    assert finding.level == "FAIL"
+    assert "'300.0.0.0/8' is no IPv4 address or network" in finding.text
+
+
 def test_bound_sockets_are_read_from_the_kernels_table():
     assert host_checks.udp_listeners(TABLE) == {("127.0.0.1", 8200), ("0.0.0.0", 68)}
     assert host_checks.udp_listeners("") == set()
