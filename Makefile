@@ -40,6 +40,7 @@ servers:
 	@.ci/need mariadbd mariadb-server
 	@.ci/need rsync rsync
 	@.ci/need strace strace
+	@.ci/need faketime faketime
 
 $(VENV)/bin/python:
 	@.ci/need venv python3-venv
