@@ -292,7 +292,7 @@ def _announce(
     others = [
         Repeat(source.send_metadata, options.metadata_rate, start),
         Repeat(source.send_session, options.session_rate, start),
-        Repeat(record.save if record else int, 0.25, start),
+        Repeat(record.save if record else int, 5.0, start),
     ]
     run_paced(files, others, options.files or None, stopped)
 

@@ -442,6 +442,8 @@ def grouped(number: int) -> str:
             "explanation/reliability.rst",
             f"every {registrar.DATABASE_WAITS[-1]:.0f} seconds at most",
         ),
+        ("explanation/reliability.rst", f"notices it within {registrar.PROBE:.0f} seconds"),
+        ("explanation/reliability.rst", f"After {file_readers.HANG:.0f} s the session"),
         ("explanation/architecture.rst", f"larger than {fingerprint.SMALL // MIB} MiB"),
         ("decisions/0001-durable-spool-first.rst", f"up to {store.GROUP}."),
         ("decisions/0004-file-readers-are-processes.rst", f"up to {fingerprint.SMALL // MIB} MiB"),
@@ -477,7 +479,7 @@ def test_picture_names_the_threads_of_the_code() -> None:
 def test_two_and_two_worker_processes() -> None:
     assert registrar.RowConstants("", "").workers == 2
     page = (DOCS / "explanation" / "architecture.rst").read_text()
-    assert "2 + 2 worker processes" in page
+    assert "two for small ones, two for large ones" in page
     assert file_readers.__doc__.startswith("Worker processes")
 
 
