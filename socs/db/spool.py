@@ -113,25 +113,32 @@ class Spool:
         self.arrived = threading.Event()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _alone(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for one thread at a time; its errors become ours."""
         with self._mutex:
             try:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
-                    raise
+                yield self._db
             except sqlite3.Error as error:
                 raise StorageUnavailable(f"spool {self.path}: {error}") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Committed at the end of the block; what is kept in memory changes only after that."""
+        with self._alone() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
 
     @property
     def identity(self) -> str:
         """What the database knows this spool by (32 hexadecimal digits)."""
-        with self._mutex:
-            row = self._db.execute("SELECT value FROM meta WHERE key = 'spool_id'").fetchone()
+        with self._alone() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = 'spool_id'").fetchone()
         return str(row[0])
 
     def renew_identity(self) -> None:
@@ -156,27 +163,27 @@ class Spool:
             SpoolFull: the quota is reached.
         """
         rows = [(now, _encode(file)) for file in files]
-        with self._transaction() as db:
-            if rows and self.size() >= self.quota:
+        with self._mutex:
+            if rows and self.is_full():
                 raise SpoolFull(
                     f"spool {self.path}: its quota of {self.quota} bytes is reached; "
                     "bring the database back, or raise --spool-quota"
                 )
-            db.executemany("INSERT INTO entries (received, file) VALUES (?, ?)", rows)
-            for key, state in (streams or {}).items():
-                if state:
-                    db.execute("INSERT OR REPLACE INTO streams VALUES (?, ?)", (key, state))
-                else:
-                    db.execute("DELETE FROM streams WHERE key = ?", (key,))
+            with self._transaction() as db:
+                db.executemany("INSERT INTO entries (received, file) VALUES (?, ?)", rows)
+                for key, state in (streams or {}).items():
+                    if state:
+                        db.execute("INSERT OR REPLACE INTO streams VALUES (?, ?)", (key, state))
+                    else:
+                        db.execute("DELETE FROM streams WHERE key = ?", (key,))
+            self._total += len(rows)
         if rows:
-            with self._mutex:
-                self._total += len(rows)
             self.arrived.set()
 
     def streams(self) -> dict[str, bytes]:
         """The saved state of sequence tracking, by stream."""
-        with self._mutex:
-            return dict(self._db.execute("SELECT key, state FROM streams"))
+        with self._alone() as db:
+            return dict(db.execute("SELECT key, state FROM streams"))
 
     # -- handing out ----------------------------------------------------------------------------
 
@@ -186,24 +193,37 @@ class Spool:
         An entry comes again after :meth:`postpone`, :meth:`retry`, or a restart of the process.
         Times in the future (the clock was set back) do not hold an entry up.
         """
-        with self._mutex:
-            waiting = self._db.execute(
-                f"{SELECT} WHERE {IS_WAITING} AND (due <= ? OR due > ?) ORDER BY due LIMIT ?",
-                (now, now + LONGEST_WAIT, limit + len(self._handed_out)),
-            ).fetchall()
-            again = [_spooled(row) for row in waiting if row[0] not in self._handed_out][:limit]
-            self._handed_out.update(entry.id for entry in again)
-            queued = self._db.execute(
+        with self._alone() as db:
+            again = self._due(db, limit, now)
+            queued = db.execute(
                 f"{SELECT} WHERE id > ? AND state = {QUEUED} ORDER BY id LIMIT ?",
-                (self._taken_up_to, limit - len(again)),
-            )
-            fresh = [
-                _spooled(row)
-                for row in takewhile(lambda row: not received_before < row[1] <= now, queued)
-            ]
+                (self._taken_up_to, limit),
+            ).fetchall()
+            settled = takewhile(lambda row: not received_before < row[1] <= now, queued)
+            fresh = [_spooled(row) for row in settled]
+            # Each kind gets half, and what the other leaves.
+            again = again[: max(limit - len(fresh), limit // 2)]
+            fresh = fresh[: limit - len(again)]
+            self._handed_out.update(entry.id for entry in again)
             if fresh:
                 self._taken_up_to = fresh[-1].id
+            elif not queued:  # do not look at those that are at rest again
+                (last,) = db.execute("SELECT max(id) FROM entries").fetchone()
+                self._taken_up_to = last or self._taken_up_to
         return again + fresh
+
+    def _due(self, db: sqlite3.Connection, limit: int, now: float) -> list[SpooledFile]:
+        """Up to ``limit`` waiting entries that are due and not being attempted."""
+        moments = (("due <= ?", now), ("due > ?", now + LONGEST_WAIT))
+        rows = [
+            row
+            for condition, moment in moments
+            for row in db.execute(
+                f"{SELECT} WHERE {IS_WAITING} AND {condition} ORDER BY due LIMIT ?",
+                (moment, limit + len(self._handed_out)),
+            )
+        ]
+        return [_spooled(row) for row in rows if row[0] not in self._handed_out][:limit]
 
     def rewind(self) -> None:
         """Hand everything out again, as after a restart of the process."""
@@ -213,12 +233,13 @@ class Spool:
 
     def next_due(self, *, settle: float) -> float | None:
         """UNIX time [s] at which :meth:`take` will have something; None when nothing waits."""
-        with self._mutex:
-            fresh = self._db.execute(
-                "SELECT received FROM entries WHERE id > ? AND state = 0 ORDER BY id LIMIT 1",
+        with self._alone() as db:
+            fresh = db.execute(
+                f"SELECT received FROM entries WHERE id > ? AND state = {QUEUED}"
+                " ORDER BY id LIMIT 1",
                 (self._taken_up_to,),
             ).fetchone()
-            waiting = self._db.execute(
+            waiting = db.execute(
                 f"SELECT id, due FROM entries WHERE {IS_WAITING} ORDER BY due LIMIT ?",
                 (len(self._handed_out) + 1,),
             ).fetchall()
@@ -245,16 +266,17 @@ class Spool:
 
     def open_batches(self) -> list[OpenBatch]:
         """Batches begun and neither finished nor abandoned: at most one, after a crash."""
-        with self._mutex:
-            rows = self._db.execute("SELECT number, ids, digest FROM batch ORDER BY number")
+        with self._alone() as db:
+            rows = db.execute("SELECT number, ids, digest FROM batch ORDER BY number")
             return [OpenBatch(number, _unpacked(ids), digest) for number, ids, digest in rows]
 
     def finish(self, batch: OpenBatch) -> None:
         """The database has committed ``batch``: its entries are done."""
-        with self._transaction() as db:
-            for first, last in _ranges(batch.ids):
-                db.execute("DELETE FROM entries WHERE id BETWEEN ? AND ?", (first, last))
-            db.execute("DELETE FROM batch WHERE number = ?", (batch.number,))
+        with self._mutex:
+            with self._transaction() as db:
+                for first, last in _ranges(batch.ids):
+                    db.execute("DELETE FROM entries WHERE id BETWEEN ? AND ?", (first, last))
+                db.execute("DELETE FROM batch WHERE number = ?", (batch.number,))
             self._total -= len(batch.ids)
             self._handed_out.difference_update(batch.ids)
 
@@ -277,12 +299,13 @@ class Spool:
 
     def _set_aside(self, rows: Sequence[tuple[int, float, str, str, int]]) -> None:
         if rows:
-            with self._transaction() as db:
-                db.executemany(
-                    "UPDATE entries SET state = ?, due = ?, cause = ?, detail = ?,"
-                    " attempts = attempts + 1 WHERE id = ?",
-                    rows,
-                )
+            with self._mutex:
+                with self._transaction() as db:
+                    db.executemany(
+                        "UPDATE entries SET state = ?, due = ?, cause = ?, detail = ?,"
+                        " attempts = attempts + 1 WHERE id = ?",
+                        rows,
+                    )
                 self._handed_out.difference_update(row[-1] for row in rows)
 
     def retry(self, *, cause: str | None = None, now: float) -> int:
@@ -299,9 +322,10 @@ class Spool:
 
     def failed(self, limit: int = 20) -> list[SpooledFile]:
         """The failed entries that came last."""
-        with self._mutex:
-            rows = self._db.execute(
-                f"{SELECT} WHERE {IS_FAILED} ORDER BY id DESC LIMIT ?",
+        with self._alone() as db:
+            rows = db.execute(
+                # They all have `due` = 0: said here, for then the index has them in this order.
+                f"{SELECT} WHERE {IS_FAILED} AND due = 0 ORDER BY id DESC LIMIT ?",
                 (limit,),
             ).fetchall()
         return [_spooled(row) for row in rows]
@@ -310,28 +334,31 @@ class Spool:
 
     def counts(self) -> dict[str, int]:
         """Entries by state: ``{"queued": n, "waiting": n, "failed": n}``."""
-        with self._mutex:
+        with self._alone() as db:
             at_rest = dict(
-                self._db.execute("SELECT state, count(*) FROM entries WHERE state > 0 GROUP BY 1")
+                db.execute("SELECT state, count(*) FROM entries WHERE state > 0 GROUP BY 1")
             )
+            total = self._total
         waiting, failed = at_rest.get(WAITING, 0), at_rest.get(FAILED, 0)
-        return {"queued": self._total - waiting - failed, "waiting": waiting, "failed": failed}
+        return {"queued": total - waiting - failed, "waiting": waiting, "failed": failed}
 
     def paths(self) -> set[str]:
         """Paths of all entries."""
-        with self._mutex:
-            return {
-                _decode_file(row[0]).path for row in self._db.execute("SELECT file FROM entries")
-            }
+        with self._alone() as db:
+            return {_decode_file(row[0]).path for row in db.execute("SELECT file FROM entries")}
 
     def size(self) -> int:
         """Bytes in use on disk, free pages not counted."""
-        with self._mutex:
+        with self._alone() as db:
             pages, free, page = (
-                self._db.execute(f"PRAGMA {name}").fetchone()[0]
+                db.execute(f"PRAGMA {name}").fetchone()[0]
                 for name in ("page_count", "freelist_count", "page_size")
             )
         return int((pages - free) * page)
+
+    def is_full(self) -> bool:
+        """Is the quota reached?"""
+        return self.size() >= self.quota
 
     def close(self) -> None:
         """Close the file and let another process have it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,116 @@ def test_damaged_file_is_kept_and_replaced(tmp_path: Path) -> None:
     assert spool.identity != identity
     assert take_all(spool) == []
     spool.close()
+
+
+class RefusesCommits:
+    """A connection whose next ``refusals`` commits meet a full disk."""
+
+    def __init__(self, db: sqlite3.Connection, refusals: int) -> None:
+        self._db, self.refusals = db, refusals
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._db, name)
+
+    def execute(self, statement: str, *parameters: object) -> sqlite3.Cursor:
+        if statement == "COMMIT" and self.refusals:
+            self.refusals -= 1
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._db.execute(statement, *parameters)
+
+
+def test_refused_commit_changes_no_number(spool: Spool) -> None:
+    spool.append(entries(4), now=NOW)
+    taken = take_all(spool)
+    batch = spool.begin(taken[:2])
+    spool._db = RefusesCommits(spool._db, 3)
+    with pytest.raises(StorageUnavailable):
+        spool.finish(batch)
+    with pytest.raises(StorageUnavailable):
+        spool.append(entries(1, 9), now=NOW)
+    with pytest.raises(StorageUnavailable):
+        spool.fail([(taken[3], "c", "")])
+    assert spool.counts() == {"queued": 4, "waiting": 0, "failed": 0}
+    spool.finish(batch)
+    assert spool.counts() == {"queued": 2, "waiting": 0, "failed": 0}
+
+
+def test_refused_commit_does_not_hand_out_again(spool: Spool) -> None:
+    spool.append(entries(1), now=NOW)
+    (entry,) = take_all(spool)
+    spool.postpone([(entry, NOW, "c", "")])
+    (entry,) = take_all(spool)
+    spool._db = RefusesCommits(spool._db, 1)
+    with pytest.raises(StorageUnavailable):
+        spool.postpone([(entry, NOW, "c", "")])
+    assert take_all(spool) == []
+
+
+def test_disk_that_refuses_to_be_read_is_unavailable(spool: Spool, monkeypatch) -> None:
+    class Broken:
+        def execute(self, *statement: object) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(spool, "_db", Broken())
+    reads = [
+        spool.counts,
+        spool.size,
+        spool.failed,
+        spool.streams,
+        spool.paths,
+        spool.open_batches,
+        lambda: spool.identity,
+        lambda: spool.next_due(settle=0),
+        lambda: take_all(spool),
+    ]
+    for read in reads:
+        with pytest.raises(StorageUnavailable, match="disk I/O error"):
+            read()
+
+
+def test_neither_new_nor_waiting_entries_hold_up_the_others(spool: Spool) -> None:
+    spool.append(entries(10), now=NOW)
+    spool.postpone([(entry, NOW, "attempts_missing", "") for entry in take_all(spool)])
+    spool.append(entries(10, 100), now=NOW)
+    attempts = [entry.attempts for entry in spool.take(6, now=NOW + 1, received_before=NOW + 1)]
+    assert sorted(attempts) == [0, 0, 0, 1, 1, 1]
+    assert len(spool.take(12, now=NOW + 1, received_before=NOW + 1)) == 12
+    assert len(take_all(spool)) == 2
+
+
+def test_entries_at_rest_cost_nothing(spool: Spool) -> None:
+    """Many that failed must not be passed over at each look, nor sorted to be shown."""
+    spool.append(entries(20_000), now=NOW)
+    spool.fail([(entry, "attempts_missing", "") for entry in spool.take(20_000, **LATER)])
+    spool.rewind()
+    assert spool.take(10, **LATER) == []  # passes over them, once
+    assert steps(spool, lambda: spool.take(10, **LATER)) < 100
+    assert steps(spool, lambda: spool.next_due(settle=0)) < 100
+    assert steps(spool, lambda: spool.failed(10)) < 100
+    spool.append(entries(1, 30_000), now=NOW)
+    assert [entry.file.path for entry in spool.take(10, **LATER)] == ["/data/30000.npy"]
+
+
+def test_waiting_entries_cost_nothing_until_they_are_due(spool: Spool) -> None:
+    spool.append(entries(20_000), now=NOW)
+    spool.postpone([(e, NOW + 60, "attempts_missing", "") for e in spool.take(20_000, **LATER)])
+    assert steps(spool, lambda: spool.take(10, **LATER)) < 100
+    assert steps(spool, lambda: spool.next_due(settle=0)) < 100
+
+
+LATER = {"now": NOW + 1, "received_before": NOW + 1}
+
+
+def steps(spool: Spool, call: Callable[[], object]) -> int:
+    """Hundreds of instructions that SQLite's machine needs for ``call``."""
+    count = 0
+
+    def tick() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    spool._db.set_progress_handler(tick, 100)
+    call()
+    spool._db.set_progress_handler(None, 0)
+    return count
