@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from socs.errors import ConfigError, FileNotReady, NotAllowed
+from socs.problems import printable
 
 OUTSIDE = "attempts_outside_roots"
 NOT_REGULAR = "attempts_not_regular"
@@ -129,7 +130,7 @@ class Opener:
     def _open_directory(self, directory: str) -> int:
         real = os.path.realpath(directory or "/")
         if not self._roots.contain(real):
-            raise NotAllowed(f"leads to {real}, outside --data-root", OUTSIDE)
+            raise NotAllowed(f"leads to {printable(real)}, outside --data-root", OUTSIDE)
         descriptor = os.open(real, _DIRECTORY)
         # What was opened, not what was looked at, decides.
         if not self._roots.contain(os.readlink(f"/proc/self/fd/{descriptor}")):

@@ -77,7 +77,7 @@ class FileReaders:
 
     def __init__(self, roots: DataRoots, *, settle: float, workers: int, name: str) -> None:
         self._roots, self._settle = [str(root) for root in roots.roots], settle
-        self._jobs: queue.SimpleQueue[Callable[[subprocess.Popen[bytes]], None] | None]
+        self._jobs: queue.SimpleQueue[Callable[[subprocess.Popen[bytes] | None], None] | None]
         self._jobs = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -100,22 +100,15 @@ class FileReaders:
         """Fingerprint ``files``; ``done`` is called in another thread with one answer for each."""
         request = msgspec.msgpack.encode(Request(self._roots, self._settle, largest, list(files)))
 
-        def job(process: subprocess.Popen[bytes]) -> None:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            try:
-                _send(process.stdin, request)
-                reply = _receive(process.stdout)
-            except OSError:
-                reply = None
-            if reply is None:
-                process.kill()
-                if self._stopping.is_set():
-                    return
-                why = f"the process that read it ended ({process.wait()})"
-                answers: list[Answer] = [NotReady(UNREADABLE, why)] * len(files)
-            else:
+        def job(process: subprocess.Popen[bytes] | None) -> None:
+            reply = None if process is None else _ask(process, request)
+            if reply is not None:
                 answers = _answers.decode(reply)
+            elif self._stopping.is_set():
+                return
+            else:
+                how = "could not be started" if process is None else f"ended ({process.wait()})"
+                answers = [NotReady(UNREADABLE, f"the process that reads it {how}")] * len(files)
             done(answers)
             with self._lock:
                 self.files -= len(files)
@@ -149,7 +142,9 @@ class FileReaders:
         while (job := self._jobs.get()) is not None and not self._stopping.is_set():
             if process is None or process.poll() is not None:
                 _close(process)
-                process = self._start()
+                process = None
+                with suppress(OSError):  # no memory, too many processes or files
+                    process = self._start()
             with self._lock:
                 self._busy_since[threading.get_ident()] = time.monotonic()
             job(process)
@@ -235,6 +230,19 @@ def _close(process: subprocess.Popen[bytes] | None) -> None:
                 with suppress(BrokenPipeError):  # the worker went with a request in the pipe
                     stream.close()
         process.wait()
+
+
+def _ask(process: subprocess.Popen[bytes], request: bytes) -> bytes | None:
+    """The answer to ``request``; None, and no process any more, if there is none."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    reply = None
+    with suppress(OSError):
+        _send(process.stdin, request)
+        reply = _receive(process.stdout)
+    if reply is None:
+        process.kill()
+    return reply
 
 
 def _send(stream: IO[bytes], frame: bytes) -> None:

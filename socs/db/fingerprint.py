@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 
@@ -89,11 +90,15 @@ def _looks(status: os.stat_result) -> str:
 
 def _md5(descriptor: int, size: int) -> bytes:
     if size <= SMALL:
-        return hashlib.md5(os.read(descriptor, size + 1), usedforsecurity=False).digest()
+        data = os.pread(descriptor, size + 1, 0)
+        if len(data) >= size:
+            return hashlib.md5(data, usedforsecurity=False).digest()
     digest = hashlib.md5(usedforsecurity=False)
     buffer = bytearray(CHUNK)
     # No further than it was long at first: a file may grow faster than it can be read.
     while size > 0 and (count := os.readv(descriptor, [buffer])):
         digest.update(memoryview(buffer)[:count])
         size -= count
+    if size > 0:
+        raise OSError(errno.EIO, "it ended before its size")
     return digest.digest()

@@ -82,3 +82,22 @@ def test_large_file_is_left_to_others(tmp_path: Path) -> None:
     with pytest.raises(TooLargeHere):
         take(path, largest=10)
     assert take(path, largest=11).size == 11
+
+
+def test_short_reads_are_continued(tmp_path: Path, monkeypatch) -> None:
+    """A file system may give less than was asked for."""
+    data = os.urandom(1000)
+    path = written(tmp_path / "x", data)
+    pread, readv = os.pread, os.readv
+    monkeypatch.setattr(os, "pread", lambda descriptor, n, at: pread(descriptor, min(n, 7), at))
+    monkeypatch.setattr(os, "readv", lambda d, buffers: readv(d, [memoryview(buffers[0])[:7]]))
+    assert take(path).md5sum == hashlib.md5(data).digest()
+
+
+def test_file_that_ends_before_its_size_is_unreadable(tmp_path: Path, monkeypatch) -> None:
+    path = written(tmp_path / "x", bytes(1000))
+    monkeypatch.setattr(os, "pread", lambda descriptor, n, at: b"")
+    monkeypatch.setattr(os, "readv", lambda descriptor, buffers: 0)
+    with pytest.raises(FileNotReady, match="ended before") as caught:
+        take(path)
+    assert caught.value.cause == "attempts_unreadable"
