@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
 
 MAX_CHARACTERS = 200  # of one message, as names and errors from outside may be of any length
 INTERVAL = 60.0  # [s] between two messages of one kind
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +30,17 @@ def printable(text: str, limit: int = MAX_CHARACTERS) -> str:
         for c in text[: limit + 1]
     )
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def fitting(rows: Sequence[T], room: int) -> list[T]:
+    """The first of ``rows`` that together take at most ``room`` bytes as JSON."""
+    shown: list[T] = []
+    for row in rows:
+        room -= len(msgspec.json.encode(row))
+        if room < 0:
+            break
+        shown.append(row)
+    return shown
 
 
 class Problems:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,8 @@ from socs.db.engine import AlreadyStored, Database
 from socs.db.file_readers import HANG, Answer, Found, Large, ReadersByRoot
 from socs.db.fingerprint import GROWING
 from socs.db.spool import OpenBatch, Spool, SpooledFile
-from socs.errors import RowRefused, StorageUnavailable
-from socs.problems import Problems, printable
+from socs.errors import OurError, RowRefused, StorageUnavailable
+from socs.problems import Problems, fitting, printable
 
 REFUSED = "attempts_refused"
 HANGING = "attempts_hanging"
@@ -38,6 +39,7 @@ DATABASE_WAITS = (0.1, 0.5, 1.0, 2.0)  # s between attempts at the database
 GATHER = 0.02  # s for which a batch that is not full waits for files under way
 MAX_LINE = 500  # characters of a line for the log
 CHUNK = 128  # entries per worker task
+STATUS_BYTES = 30_000  # of failed files in the status, as JSON
 
 RegisteredFiles = Sequence[files.Row]
 
@@ -72,8 +74,8 @@ class Registrar:
         roots: where files may be read.
         constants: what goes into every row, and settings.
         counters: must know :data:`socs.counters.FILES`.
-        prepare: called before the first batch, again and again until it does not raise
-            :class:`StorageUnavailable`; for creating the table.
+        prepare: called before the first batch, again and again until it does not raise an
+            :class:`~socs.errors.OurError`; for creating the table.
         on_registered: called with the rows of each committed batch.
         report: called with a line for the log when something changes for the operator.
     """
@@ -138,11 +140,11 @@ class Registrar:
                 self._begin_afresh()
                 while not self._stopping.is_set():
                     self._step()
-            except StorageUnavailable as error:  # the spool's disk; the database is waited for
+            except OurError as error:  # the spool's disk, or what `prepare` or the probe found
                 self._set_problem(str(error))
             except Exception as error:  # noqa: BLE001  a defect: say so, and begin afresh
                 self.defect = f"registrar: {type(error).__name__}: {error}"
-                self._report(self.defect)
+                self._problems.report("defect", self.defect, time.monotonic())
             self._stopping.wait(DATABASE_WAITS[-1])
 
     def _begin_afresh(self) -> None:
@@ -263,14 +265,10 @@ class Registrar:
     def _row(self, entry: SpooledFile, found: Found) -> files.Row:
         """Values in the order of :data:`socs.db.pysmurf_files_manager.COLUMNS`."""
         file = entry.file
-        try:
-            timestamp = files.utc_text(found.modified if file.timestamp is None else file.timestamp)
-        except (ValueError, OverflowError, OSError):
-            timestamp = files.utc_text(max(found.modified, 0.0))
         return (
             found.path,
             file.action,
-            timestamp,
+            _first_time(file.timestamp, found.modified),
             file.action_timestamp,
             file.format,
             file.plot,
@@ -370,13 +368,25 @@ class Registrar:
             "spool": {**self._spool.counts(), "bytes": self._spool.size()},
             "in_progress": len(self._ready) + self._readers.files(),
             "defect": self.defect,
-            "failed_files": [
-                {
-                    "path": entry.file.path,
-                    "cause": entry.cause,
-                    "detail": entry.detail,
-                    "attempts": entry.attempts,
-                }
-                for entry in self._spool.failed()
-            ],
+            "failed_files": fitting(
+                [
+                    {
+                        "path": entry.file.path,
+                        "cause": entry.cause,
+                        "detail": printable(entry.detail or ""),
+                        "attempts": entry.attempts,
+                    }
+                    for entry in self._spool.failed()
+                ],
+                STATUS_BYTES,
+            ),
         }
+
+
+def _first_time(*moments: float | None) -> str:
+    """The first of ``moments`` (UNIX times [s]) that the table can hold, as it holds it; else 0."""
+    for moment in moments:
+        if moment is not None:
+            with suppress(ValueError, OverflowError, OSError):
+                return files.utc_text(moment)
+    return files.utc_text(0.0)

@@ -21,7 +21,7 @@ from typing import Any
 from socs.counters import Counters
 from socs.db.spool import FileEntry, Spool, SpoolFull
 from socs.errors import PeerError, StorageUnavailable
-from socs.problems import Problems
+from socs.problems import Problems, fitting
 from socs.pysmurf.decode import FileAnnouncement, Message, decode
 from socs.pysmurf.track import SequenceTracker
 
@@ -30,7 +30,8 @@ DATAGRAM_OVERHEAD = 200  # bytes; what keeping a datagram costs beside its conte
 GROUP = 2000  # datagrams per spool transaction, at most
 SAVE_INTERVAL = 1.0  # s; sequence state is saved this often even when no file is announced
 RETRY_INTERVAL = 0.5  # s between attempts to write to a spool that refuses
-PUBLISHERS = 20  # publishers shown in the status
+PUBLISHERS = 20  # publishers shown in the status, at most
+STATUS_BYTES = 30_000  # of publishers in the status, as JSON
 MAX_UNSAVED = 100_000  # files kept in memory for a spool that refuses; about 50 MB
 SEQUENCE = {
     "sequence_lost",
@@ -209,7 +210,7 @@ class Ingest:
         self._save_at = time.monotonic() + SAVE_INTERVAL
         if time.monotonic() >= self._report_at:
             self._report_at = self._save_at
-            self.publishers = self._tracker.report(PUBLISHERS)
+            self.publishers = fitting(self._tracker.report(PUBLISHERS), STATUS_BYTES)
         if not self._unsaved and not self._streams:
             return
         try:
@@ -224,7 +225,7 @@ class Ingest:
             return
         self._counters.add("files_spooled", len(self._unsaved))
         self._unsaved, self._streams = [], {}
-        if self.problem:
+        if self.problem and not self._spool.is_full():
             self._problems.report("spool works again", "spooling files again", time.monotonic())
             self.problem = None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +21,10 @@ from socs.dataroots import DataRoots
 from socs.db import batches, file_readers, registrar
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
+from socs.db.file_readers import Found
 from socs.db.registrar import Registrar, RowConstants
-from socs.db.spool import FileEntry, Spool
+from socs.db.spool import FileEntry, Spool, SpooledFile
+from socs.errors import ConfigError
 from socs.testing import wait_until
 from socs.testing.cutter import Moment, TcpCutter, is_mysql_commit
 
@@ -404,3 +408,55 @@ def test_dead_reader_costs_an_attempt_not_a_file(files_env, tmp_path: Path) -> N
         bench.announce(10)
         bench.wait_for(11)
         assert len(bench.rows()) == 11
+
+
+def test_time_that_no_table_can_hold_stops_nobody(files_env, tmp_path: Path) -> None:
+    """Some file systems keep times far beyond the year 9999."""
+    with running(tmp_path, files_env) as bench:
+        bench.registrar.stop()
+        bench.registrar = bench.new_registrar()
+        path = bench.data / "x"
+        path.write_bytes(b"x")
+        entry = SpooledFile(1, 0.0, FileEntry(str(path), timestamp=None))
+        row = bench.registrar._row(entry, Found(str(path), 1e12, bytes(16)))
+        with bench.database.begin() as connection:
+            files.add_entries(connection, [row])
+            (stored,) = files.select_files(connection)
+        assert stored["timestamp"].year == 1970
+
+
+def test_table_of_something_else_is_a_problem_until_it_is_mended(tmp_path: Path) -> None:
+    with running(tmp_path, {"SOCS_DATA_DIR": str(tmp_path)}) as bench:
+        bench.registrar.stop()
+        mended = threading.Event()
+
+        def prepare() -> None:
+            if not mended.is_set():
+                raise ConfigError("the table lacks the column md5sum")
+
+        bench.registrar = Registrar(
+            *(bench.spool, bench.database, DataRoots([bench.data]), bench.constants),
+            counters=bench.counters,
+            prepare=prepare,
+        )
+        bench.registrar.start()
+        wait_until(bench.registrar.troubles)
+        assert (
+            bench.registrar.status()["database"]["problem"] == "the table lacks the column md5sum"
+        )
+        assert bench.registrar.defect is None
+        mended.set()
+        bench.announce(1)
+        bench.wait_for(1)
+        assert bench.registrar.troubles() == []
+
+
+def test_status_stays_small(tmp_path: Path) -> None:
+    with running(tmp_path, {"SOCS_DATA_DIR": str(tmp_path)}) as bench:
+        bench.registrar.stop()
+        bench.spool.append([FileEntry("/" + "\U0001f600" * 1023) for _ in range(20)], now=1.0)
+        taken = bench.spool.take(20, now=2.0, received_before=2.0)
+        bench.spool.fail([(entry, "attempts_refused", "\U0001f600" * 5000) for entry in taken])
+        status = bench.registrar.status()
+        assert 1 <= len(status["failed_files"]) < 20
+        assert len(json.dumps(status, ensure_ascii=False).encode()) < 40_000
