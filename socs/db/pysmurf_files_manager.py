@@ -300,7 +300,7 @@ def _test(database: Database) -> str:
     )
     with database.begin() as connection:
         add_entries(connection, [entry])
-        (read,) = select_files(connection, limit=1)
+        (read,) = select_files(connection, path=entry[0], instance_id="test", limit=1)
         good = read["path"] == entry[0] and read["timestamp"].microsecond == 188764
         connection.rollback()
     if not good:

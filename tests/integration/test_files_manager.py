@@ -172,3 +172,18 @@ def test_no_privilege_is_said_in_plain_words(mariadb) -> None:
     with pytest.raises(StorageUnavailable, match="privilege"):
         files.create_table(database)
     database.close()
+
+
+def test_self_test_is_not_misled_by_another_row(files_env, monkeypatch) -> None:
+    """On a busy table the newest row is soon somebody else's."""
+    database = Database(files_env)
+    files.create_table(database)
+    add_entries = files.add_entries
+
+    def add_another_too(connection: sa.Connection, rows: list) -> None:
+        other = files.row_of({"path": "/data/other", "md5sum": bytes(16)})
+        add_entries(connection, [*rows, other])
+
+    monkeypatch.setattr(files, "add_entries", add_another_too)
+    assert "took it back" in files._test(database)
+    database.close()
