@@ -9,6 +9,10 @@ All in one run, on one private MariaDB (flush at every commit), with files of 4 
 - ``registrar``: our spool is full, our registrar empties it into the table.
 - ``burst``: the whole way; another process announces all files back to back.
 - ``sustained``: the whole way at ``--rate`` for ``--seconds``, with memory and latency.
+- ``mixed``: 500 files per second beside 5000 other messages per second, for ``--seconds``.
+
+Latency is the time from the file's being written (it is announced at once) until its row is
+committed. It holds the half second for which a file must have been left alone.
 
 The server and the spool are in the temporary directory, the files in ``--data`` (memory, where
 there is any: creating files must not be what is measured). Rates are files per second. What the
@@ -25,7 +29,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pymysql
@@ -45,6 +51,8 @@ from tests.harness import running_stream, source_command
 
 SIZE = 4096  # bytes of a file
 PER_COMMIT = 1000  # rows
+MIXED = 500  # files per second beside other messages
+OTHERS = ("--metadata-rate", 2500, "--session-rate", 1250)  # of the latter two messages each
 MIB = 1 << 20
 
 
@@ -139,8 +147,8 @@ class Bench:
             spool.close()
         return rate
 
-    def live(self, rate: object, count: int) -> dict[str, float]:
-        """The whole way; the source is another process."""
+    def live(self, rate: object, count: int, *more: object) -> dict[str, Any]:
+        """The whole way; the source is another process, with ``more`` options."""
         with (
             self.fresh_table(),
             tempfile.TemporaryDirectory() as name,
@@ -149,7 +157,8 @@ class Bench:
             directory = Path(name)
             (directory / "data").symlink_to(data)
             with running_stream(directory, self.env, constants={"settle": 0.5}) as stream:
-                options = ("--rate", rate, "--files", count, "--size", SIZE)
+                options = ("--rate", rate, "--files", count, "--size", SIZE, *more)
+                latencies = [] if rate == "burst" else measure_latencies(stream)
                 if rate == "burst":
                     options += ("--prepare",)
                 command = source_command(directory, stream.receiver.port, *options)
@@ -158,8 +167,31 @@ class Bench:
                 truth = read_truth(directory / "truth.json")
                 numbers = stream.numbers()
         assert numbers["files_registered"] == len(truth.announced) == count, numbers
+        assert numbers["datagrams_received"] == truth.datagrams, numbers
         assert numbers["sequence_lost"] == numbers["kernel_drops"] == 0, numbers
-        return result
+        return result | {"messages": truth.datagrams / count, "latencies": sorted(latencies)}
+
+
+def measure_latencies(stream) -> list[float]:
+    """Seconds from the writing of each file to its row; grows while the stream runs."""
+    latencies: list[float] = []
+    column = files.COLUMNS.index("timestamp")
+
+    def registered(rows: Sequence[files.Row]) -> None:
+        now = datetime.now(timezone.utc).replace(tzinfo=None)
+        written = (datetime.fromisoformat(row[column]) for row in rows)
+        latencies.extend((now - moment).total_seconds() for moment in written)
+
+    stream.registrar._on_registered = registered
+    return latencies
+
+
+def percentiles(latencies: Sequence[float]) -> list[str]:
+    """Median, 99 %, and largest, as text [s]; the latencies are sorted."""
+    if not latencies:
+        return [""] * 3
+    last = len(latencies) - 1
+    return [f"{latencies[round(last * share)]:.2f}" for share in (0.5, 0.99, 1.0)]
 
 
 def watch(stream, source: subprocess.Popen, count: int) -> dict[str, float]:
@@ -216,19 +248,24 @@ def main() -> None:
         ours = bench.registrar()
         burst = bench.live("burst", arguments.files)
         sustained = bench.live(arguments.rate, arguments.rate * arguments.seconds)
+        mixed = bench.live(MIXED, MIXED * arguments.seconds, *OTHERS)
     table = Table(title=f"Registration in MariaDB, files of {SIZE} bytes, {os.cpu_count()} cores")
-    for column in ("what", "files/s", "of ceiling"):
+    for column in ("what", "files/s", "of ceiling", "median [s]", "99 % [s]", "longest [s]"):
         table.add_column(column, justify="left" if column == "what" else "right")
-    for what, rate in {
+    seconds = f"{arguments.seconds} s (datagram -> table)"
+    for what, result in {
         "one row per commit": single,
         f"executemany, {PER_COMMIT} rows per commit (ceiling)": ceiling,
         "read + executemany, plain loop": reading,
         "registrar (spool -> table)": ours,
-        "burst (datagram -> table)": burst["rate"],
-        f"sustained {arguments.seconds} s (datagram -> table)": sustained["rate"],
+        "burst (datagram -> table)": burst,
+        f"sustained {seconds}": sustained,
+        f"mixed, {mixed['messages']:.0f} messages per file, {seconds}": mixed,
     }.items():
-        table.add_row(what, f"{rate:,.0f}", f"{rate / ceiling:.2f}")
-    Console().print(table)
+        live = result if isinstance(result, dict) else {"rate": result, "latencies": []}
+        rate, latencies = live["rate"], percentiles(live["latencies"])
+        table.add_row(what, f"{rate:,.0f}", f"{rate / ceiling:.2f}", *latencies)
+    Console(width=120).print(table)
     print(
         f"Sustained: largest backlog {sustained['backlog']:,.0f} files; "
         f"memory {sustained['rss_early']:.0f} MiB early, {sustained['rss_late']:.0f} MiB at the end"
