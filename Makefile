@@ -5,6 +5,8 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 # The router lives in an environment of its own: its ~130 dependencies are not ours.
 ROUTER ?= .venv-crossbar
+# Errors are shown. Warnings are not: they are those of other packages, and alarm for nothing.
+PIP     = $(BIN)/pip install -qq
 
 .PHONY: demo test test-slow mutants bench lint docs clean
 
@@ -45,27 +47,29 @@ servers:
 $(VENV)/bin/python:
 	@.ci/need venv python3-venv
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
+	$(PIP) --upgrade pip
 
 $(VENV)/.package: setup.py | $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e .
+	@echo "Installing socs and what it needs into $(VENV) (about a minute) ..."
+	$(PIP) -e .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.package
-	$(BIN)/pip install --quiet -e .[test,docs]
+	@echo "Installing what the tests need into $(VENV) ..."
+	$(PIP) -e .[test,docs]
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.package
-	$(BIN)/pip install --quiet -e .[lint]
+	$(PIP) -e .[lint]
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.package
-	$(BIN)/pip install --quiet -e .[docs]
+	$(PIP) -e .[docs]
 	@touch $@
 
 $(ROUTER)/.crossbar:
 	@.ci/need venv python3-venv
 	$(PYTHON) -m venv $(ROUTER)
 	@echo "Installing the crossbar router into $(ROUTER) (about a minute) ..."
-	PYUBJSON_NO_EXTENSION=1 PYBJDATA_NO_EXTENSION=1 $(ROUTER)/bin/pip install --quiet 'crossbar>=23.1'
+	PYUBJSON_NO_EXTENSION=1 PYBJDATA_NO_EXTENSION=1 $(ROUTER)/bin/pip install -qq 'crossbar>=23.1'
 	@touch $@
