@@ -144,11 +144,13 @@ class Publisher:
     def saved(self) -> SavedPublisher:
         """What is kept over a restart of this program."""
         last = range(max(self.expected - SAVED, self.first), self.expected)
-        recent = [
-            (number, self.times[number % REMEMBERED])
-            for number in last
-            if not any(start <= number < stop for start, stop, _ in self.gaps[-SAVED:])
-        ]
+        absent = {
+            number
+            for start, stop, _ in self.gaps[-SAVED:]
+            for number in range(max(start, last.start), stop)
+        }
+        times = self.times
+        recent = [(n, times[n % REMEMBERED]) for n in last if n not in absent]
         return SavedPublisher(
             self.sender,
             self.joined,
