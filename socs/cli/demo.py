@@ -66,13 +66,15 @@ def _run(args: argparse.Namespace) -> int:
             )
             with view:
                 _watch(demo, view, stop, args.seconds)
-                _finish(demo, view, stop)
+                cut_short = _finish(demo, view, stop)
             numbers = demo.final_numbers()
             view.tell("stopping the agents and the router ...")
         found = problems(numbers)
         if not found and not args.keep:
             directory.remove_files()
     view.summarise(numbers)
+    if found and cut_short:
+        view.tell("Ctrl-C cut the waiting short: what is missing here was still on its way.")
     if args.json:
         print(json.dumps({"ok": not found, "problems": found, **numbers.as_json()}))
     return 1 if found else 0
@@ -88,8 +90,8 @@ def _watch(demo: Demo, view: View, stop: StopSignals, seconds: float | None) -> 
         time.sleep(PERIOD)
 
 
-def _finish(demo: Demo, view: View, stop: StopSignals) -> None:
-    """Stop the source and wait for the rest; a further signal cuts the waiting short."""
+def _finish(demo: Demo, view: View, stop: StopSignals) -> bool:
+    """Stop the source and wait for the rest; whether a further signal cut the waiting short."""
     before = stop.count
     view.tell("waiting until all that was announced is registered; Ctrl-C cuts this short ...")
     demo.stop_source()
@@ -99,6 +101,7 @@ def _finish(demo: Demo, view: View, stop: StopSignals) -> None:
         time.sleep(PERIOD)
     with suppress(StorageError):  # then nothing is registered, which the numbers say
         demo.compare()
+    return stop.count != before
 
 
 class StopSignals:

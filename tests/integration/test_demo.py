@@ -153,9 +153,23 @@ def test_a_signal_while_it_starts_leaves_nothing(tmp_path):
         wait_until(lambda: len(children(process)) >= 2, START, "the router")
         started = children(process)
         process.send_signal(signal.SIGINT)
-        status, _, err = ended(process)
+        status, out, err = ended(process)
     assert (status, err) == (130, "")
+    assert out.endswith("interrupted before it ran: stopping what was started ...\n")
     assert_gone(started)
+
+
+@pytest.mark.timeout(180)
+def test_a_second_signal_cuts_the_waiting_short_and_the_result_says_so(tmp_path):
+    # the last files are still being written in the eyes of the monitor, so some are always missing
+    with demo(tmp_path / "demo", "--for", "2") as process:
+        while not process.stdout.readline().startswith("waiting until all"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        status, out, err = ended(process)
+    assert (status, err) == (1, "")
+    assert "FAILED: files announced" in out
+    assert "Ctrl-C cut the waiting short" in out
 
 
 @pytest.mark.timeout(180)
