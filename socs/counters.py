@@ -154,7 +154,11 @@ PYSMURF = (
     ),
     Counter("metadata_unsupported", "values", "empty, nested, or too many values for a feed field"),
     Counter("metadata_refused", "values", "beyond the limit of feeds or fields; not published"),
-    Counter("feed_not_published", "messages", "not published: no connection to the router"),
+    Counter(
+        "feed_not_published",
+        "messages",
+        "not published: no connection to the router, or more than can be published",
+    ),
 )
 
 FILES = (
@@ -165,6 +169,7 @@ FILES = (
         "not taken: the spool was at its quota or its disk failed",
         "make room or mend the disk, then run the task `rescan`",
     ),
+    Counter("files_rescanned", "files", "found by the task `rescan` and put into the spool"),
     Counter("files_registered", "files", "rows committed to the files table"),
     Counter("attempts_missing", "attempts", "the file was not there"),
     Counter("attempts_growing", "attempts", "the file was still being written"),
@@ -236,7 +241,7 @@ CONSERVATION = (
     ),
     Conservation(("messages_file",), ("files_spooled", "files_shed", "files_unsaved")),
     Conservation(
-        ("files_spooled", "files_at_start"),
+        ("files_spooled", "files_rescanned", "files_at_start"),
         ("files_registered", "files_pending", "files_waiting", "files_failed"),
     ),
 )

@@ -18,7 +18,7 @@ from socs.agent import parse_bool, run_agent, sleep
 from socs.dataroots import DataRoots
 from socs.db import pysmurf_files_manager
 from socs.db.engine import Database
-from socs.errors import OurError, SocsError
+from socs.errors import OurError, SocsError, StorageUnavailable
 from socs.problems import Problems
 from socs.pysmurf.decode import Message
 from socs.pysmurf.publish import FeedPublisher
@@ -53,9 +53,10 @@ class PysmurfMonitor:
         self.settings = stream_settings(args)
         self.constants = row_constants(args)
         self._closing = False
-        self.stream: PysmurfStream | None = self._listen()
+        self.stream: PysmurfStream | None = None
+        self._listen()
 
-    def _listen(self) -> PysmurfStream:
+    def _listen(self) -> None:
         stream = PysmurfStream(
             self.settings,
             self.constants,
@@ -63,6 +64,7 @@ class PysmurfMonitor:
             on_messages=self._on_messages,
             report=self._report,
         )
+        self.stream = stream  # before its first message
         stream.start()
         granted = stream.receiver.receive_buffer_granted
         self._report(
@@ -70,7 +72,6 @@ class PysmurfMonitor:
             f"({stream.receiver.method}, receive buffer {granted} bytes), "
             f"registering in {self.database.description}"
         )
-        return stream
 
     def _report(self, text: str) -> None:
         """A line for the log, from any thread."""
@@ -78,7 +79,8 @@ class PysmurfMonitor:
 
     def _on_messages(self, messages: list[Message]) -> None:
         """In the ingest thread: messages that name no file."""
-        reactor.callFromThread(self._publish, messages)
+        if self.stream is not None and self.feeds.admit(messages, self.stream.counters):
+            reactor.callFromThread(self._publish, messages)
 
     def _publish(self, messages: list[Message]) -> None:
         if self.stream is not None:
@@ -156,7 +158,7 @@ class PysmurfMonitor:
         """
         if self.stream is None:
             try:
-                self.stream = yield deferToThread(self._listen)
+                yield deferToThread(self._listen)
             except OurError as error:
                 return False, str(error)
         while session.status in ("starting", "running"):
@@ -179,7 +181,12 @@ class PysmurfMonitor:
         if not status.called:
             status.addErrback(lambda failure: None)
             return
-        data = yield status
+        try:
+            data = yield status
+        except StorageUnavailable as error:
+            session.degraded = True
+            session.data["troubles"] = [str(error)]
+            return
         session.data = {"timestamp": time.time(), **data}
         session.degraded = bool(data["troubles"])
         self.feeds.flush(data["counters"])
@@ -194,9 +201,13 @@ class PysmurfMonitor:
         """Stop listening; what was received is in the spool, or published, afterwards."""
         if self.stream is not None and not self._closing:
             self._closing = True
-            numbers = yield deferToThread(self.stream.stop)
-            self.feeds.flush(numbers)
-            self.stream, self._closing = None, False
+            try:
+                numbers = yield deferToThread(self.stream.stop)
+                self.feeds.flush(numbers)
+            except StorageUnavailable as error:
+                self._report(f"at the end: {error}")
+            finally:
+                self.stream, self._closing = None, False
 
     @ocs_agent.param("cause", default=None, type=str)
     def retry_failed(
@@ -256,7 +267,10 @@ class PysmurfMonitor:
         work = Rescan(params.pop("path"), **params)
         try:
             found = work.run(
-                self.stream.spool, self.database, self.roots, now=time.time(), progress=progress
+                *(self.stream.spool, self.database, self.roots),
+                counters=self.stream.counters,
+                now=time.time(),
+                progress=progress,
             )
         except SocsError as error:
             return False, str(error)

@@ -74,6 +74,10 @@ class FieldTable:
         """Fields in use."""
         return self._fields
 
+    def __contains__(self, path: str) -> bool:
+        """Does register ``path`` have its fields already?"""
+        return path in self._blocks
+
     def sample(self, path: str, value: Any) -> Sample:
         """The sample for ``value`` of register ``path``.
 

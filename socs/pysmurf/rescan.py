@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from socs.counters import Counters
 from socs.dataroots import DataRoots
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
 from socs.db.fingerprint import fingerprint
 from socs.db.spool import FileEntry, Spool
 from socs.errors import NotAllowed, PeerError
+from socs.problems import printable
 
 CHUNK = 500  # files per query
 EXAMPLES = 20  # paths named in the result
@@ -29,7 +31,10 @@ _LEADING_TIME = re.compile(r"(\d{10})(?:_|\.|$)")  # pysmurf names files <UNIX t
 
 @dataclass
 class Found:
-    """What a rescan found, in numbers of files; ``examples`` are paths that were queued."""
+    """What a rescan found, in numbers of files; ``examples`` are paths that were queued.
+
+    ``unreadable`` includes files whose names are not UTF-8.
+    """
 
     looked_at: int = 0
     known: int = 0
@@ -69,6 +74,7 @@ class Rescan:
         database: Database,
         roots: DataRoots,
         *,
+        counters: Counters,
         now: float,
         progress: Callable[[Found], bool] = lambda found: True,
     ) -> Found:
@@ -78,6 +84,7 @@ class Rescan:
             spool: takes what is missing.
             database: says what is known.
             roots: where files may be read.
+            counters: must know :data:`socs.counters.FILES`.
             now: UNIX time [s].
             progress: called after each chunk; False stops the rescan.
 
@@ -85,7 +92,10 @@ class Rescan:
             NotAllowed: the directory is outside the roots or not there.
             StorageUnavailable: the database or the spool refuses; what was queued stays queued.
         """
-        real = os.path.realpath(self.directory)
+        try:
+            real = os.path.realpath(self.directory)
+        except ValueError as error:
+            raise NotAllowed(f"{printable(self.directory)} is no path: {error}") from error
         if not roots.contain(real):
             raise NotAllowed(f"{self.directory} is outside --data-root")
         if not os.path.isdir(real):
@@ -97,6 +107,7 @@ class Rescan:
             missing = self._missing(chunk, waiting, roots, database, found)
             if missing and not self.dry_run:
                 spool.append(missing, now=now)
+                counters.add("files_rescanned", len(missing))
             found.queued += len(missing)
             room = EXAMPLES - len(found.examples)
             found.examples += [entry.path for entry in missing[:room]]
@@ -110,8 +121,9 @@ class Rescan:
             for name in sorted(names):
                 path = os.path.join(parent, name)
                 try:
+                    path.encode()  # the table holds UTF-8 only
                     status = os.lstat(path)
-                except OSError:
+                except (OSError, UnicodeEncodeError):
                     found.unreadable += 1
                     continue
                 if os.path.islink(path) or status.st_mtime < self.since:

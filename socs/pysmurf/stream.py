@@ -120,13 +120,17 @@ class PysmurfStream:
 
         Returns:
             The last :meth:`numbers`.
+
+        Raises:
+            StorageUnavailable: the spool's disk does not tell them; all is stopped, though.
         """
         self.receiver.stop()
         self.ingest.stop()
         self.registrar.stop()
-        numbers = self.numbers()
-        self.spool.close()
-        return numbers
+        try:
+            return self.numbers()
+        finally:
+            self.spool.close()
 
     def _prepare_table(self, *, create: bool) -> None:
         if create:
