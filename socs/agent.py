@@ -34,29 +34,10 @@ HANG_TIMEOUT = 20.0  # seconds after which a process that should have ended is e
 EXIT_BAD_CONFIG = 2  # as argparse
 STDERR = 2  # file descriptor
 
-TRUE = frozenset({"true", "yes", "1", "on"})
-FALSE = frozenset({"false", "no", "0", "off"})
-
 reactor: Any = _reactor  # typed as a bare module by Twisted
 
 OnShutdown = Callable[[], Any]
 Build = Callable[[Any, argparse.Namespace], Iterable[OnShutdown] | None]
-
-
-def parse_bool(text: str) -> bool:
-    """A boolean option for argparse: ``type=parse_bool``. (``type=bool`` takes any text as true.)
-
-    Raises:
-        argparse.ArgumentTypeError: neither true nor false; the message names what is.
-    """
-    word = text.strip().lower()
-    if word in TRUE:
-        return True
-    if word in FALSE:
-        return False
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is neither true (true, yes, 1, on) nor false (false, no, 0, off)"
-    )
 
 
 def sleep(seconds: float) -> Deferred[None]:

@@ -170,6 +170,7 @@ FILES = (
         "make room or mend the disk, then run the task `rescan`",
     ),
     Counter("files_rescanned", "files", "found by the task `rescan` and put into the spool"),
+    Counter("files_discarded", "files", "failed, and then forgotten by the task `discard_failed`"),
     Counter("files_registered", "files", "rows committed to the files table"),
     Counter("attempts_missing", "attempts", "the file was not there"),
     Counter("attempts_growing", "attempts", "the file was still being written"),
@@ -199,7 +200,7 @@ FILES_NOW = (
         "files_failed",
         "files",
         "at rest in the spool after all attempts; the cause of each is in session.data",
-        "mend the cause, then run the task `retry_failed`",
+        "mend the cause, then run the task `retry_failed`; or `discard_failed`",
     ),
     Counter("files_unsaved", "files", "in memory only, because the spool's disk refuses them"),
     Counter("files_at_start", "files", "in the spool when this process started"),
@@ -242,7 +243,7 @@ CONSERVATION = (
     Conservation(("messages_file",), ("files_spooled", "files_shed", "files_unsaved")),
     Conservation(
         ("files_spooled", "files_rescanned", "files_at_start"),
-        ("files_registered", "files_pending", "files_waiting", "files_failed"),
+        ("files_registered", "files_pending", "files_waiting", "files_failed", "files_discarded"),
     ),
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ocs import ocs_agent
@@ -14,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.threads import deferToThread
 
-from socs.agent import parse_bool, run_agent, sleep
+from socs.agent import run_agent, sleep
 from socs.dataroots import DataRoots
 from socs.db import pysmurf_files_manager
 from socs.db.engine import Database
@@ -27,6 +28,8 @@ from socs.pysmurf.settings import add_options, row_constants, stream_settings
 from socs.pysmurf.stream import PysmurfStream
 
 PERIOD = 1.0  # s between updates of session data and the counters feed
+Reply = tuple[bool, str]
+NOT_LISTENING = "Not listening: start the process run first"
 STUCK = 5.0  # s without an answer after which the spool's disk counts as hanging
 
 
@@ -102,7 +105,7 @@ class PysmurfMonitor:
     # -- operations -----------------------------------------------------------------------------
 
     @ocs_agent.param("create_table", default=None, type=bool)
-    def init(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> tuple[bool, str]:
+    def init(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> Reply:
         """init(create_table=True)
 
         **Task** - Creates the files table if it is missing.
@@ -113,17 +116,12 @@ class PysmurfMonitor:
 
         """
         wanted = params["create_table"]
+        create = self.create_table if wanted is None else wanted
         try:
-            if self.create_table if wanted is None else wanted:
-                made = pysmurf_files_manager.create_table(self.database)
-                done = "Created" if made else "Found"
-                return True, f"{done} the table in {self.database.description}"
-            missing = pysmurf_files_manager.missing_tables(self.database)
+            made = pysmurf_files_manager.ensure_table(self.database, create=create)
         except SocsError as error:
             return False, str(error)
-        if missing:
-            return False, f"{self.database.description} lacks {', '.join(missing)}"
-        return True, f"Found the table in {self.database.description}"
+        return True, f"{'Created' if made else 'Found'} the table in {self.database.description}"
 
     @ocs_agent.param("_")
     @inlineCallbacks
@@ -141,17 +139,13 @@ class PysmurfMonitor:
                  'counters': {'datagrams_received': 1200, 'files_registered': 1187, ...},
                  'unaccounted': {},
                  'troubles': [],
-                 'listening': {'address': '127.0.0.1:8200', 'method': 'recvmmsg',
-                               'receive_buffer_bytes': 33554432},
+                 'listening': {'address': '127.0.0.1:8200', 'method': 'recvmmsg', ...},
                  'backlog': 0,
                  'last_files': ['/data/smurf_data/.../1700000000_tune.npy'],
                  'publishers': [{'id': 'crate1slot2', 'sequence_lost': 0, ...}],
-                 'database': {'where': 'MariaDB ocs@db:3306/files', 'state': 'up',
-                              'problem': None},
+                 'database': {'where': 'MariaDB ocs@db:3306/files', 'state': 'up', ...},
                  'spool': {'queued': 0, 'waiting': 0, 'failed': 0, 'bytes': 40960},
-                 'in_progress': 0,
-                 'failed_files': [],
-                 'defect': None}
+                 'in_progress': 0, 'failed_files': [], 'defect': None}
 
             The session is *degraded* while ``troubles`` is not empty.
 
@@ -191,7 +185,7 @@ class PysmurfMonitor:
         session.degraded = bool(data["troubles"])
         self.feeds.flush(data["counters"])
 
-    def _stop_run(self, session: ocs_agent.OpSession, params: Any) -> Deferred[tuple[bool, str]]:
+    def _stop_run(self, session: ocs_agent.OpSession, params: Any) -> Deferred[Reply]:
         """Stop the Process ``run``."""
         session.set_status("stopping")
         return succeed((True, "Will stop listening"))
@@ -210,9 +204,7 @@ class PysmurfMonitor:
                 self.stream, self._closing = None, False
 
     @ocs_agent.param("cause", default=None, type=str)
-    def retry_failed(
-        self, session: ocs_agent.OpSession, params: dict[str, Any]
-    ) -> tuple[bool, str]:
+    def retry_failed(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> Reply:
         """retry_failed(cause=None)
 
         **Task** - Tries again to register the files that have come to rest as failed.
@@ -222,10 +214,28 @@ class PysmurfMonitor:
                 the session data of ``run``. Defaults to all.
 
         """
+        cause = params["cause"]
+        return self._tell(lambda stream: f"Trying {stream.retry_failed(cause)} files again")
+
+    @ocs_agent.param("cause", type=str)
+    def discard_failed(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> Reply:
+        """discard_failed(cause)
+
+        **Task** - Forgets files that have come to rest as failed: they get no row.
+
+        Parameters:
+            cause (str): Those that failed for this cause, as shown in ``failed_files``.
+
+        """
+        cause = params["cause"]
+        return self._tell(lambda stream: f"Forgot {stream.discard_failed(cause)} files")
+
+    def _tell(self, act: Callable[[PysmurfStream], str]) -> Reply:
+        """Result of a Task that lets ``act`` do something with the stream."""
         if self.stream is None:
-            return False, "Not listening: start the process run first"
+            return False, NOT_LISTENING
         try:
-            return True, f"Trying {self.stream.retry_failed(params['cause'])} files again"
+            return True, act(self.stream)
         except SocsError as error:
             return False, str(error)
 
@@ -235,7 +245,7 @@ class PysmurfMonitor:
     @ocs_agent.param("action", default=None, type=str)
     @ocs_agent.param("pub_id", default=None, type=str)
     @ocs_agent.param("dry_run", default=False, type=bool)
-    def rescan(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> tuple[bool, str]:
+    def rescan(self, session: ocs_agent.OpSession, params: dict[str, Any]) -> Reply:
         """rescan(path, since=0, min_age=60, action=None, pub_id=None, dry_run=False)
 
         **Task** - Registers the files below a directory that are not in the table: never
@@ -258,7 +268,7 @@ class PysmurfMonitor:
 
         """
         if self.stream is None:
-            return False, "Not listening: start the process run first"
+            return False, NOT_LISTENING
 
         def progress(found: Any) -> bool:
             session.data = found.as_dict()
@@ -275,10 +285,7 @@ class PysmurfMonitor:
         except SocsError as error:
             return False, str(error)
         session.data = found.as_dict()
-        done = "would be registered" if work.dry_run else "go to registration"
-        if session.status != "running":
-            return False, f"Aborted; {found.queued} files {done}"
-        return True, f"Looked at {found.looked_at} files; {found.queued} {done}"
+        return session.status == "running", found.summary(dry_run=work.dry_run)
 
     def _abort_rescan(self, session: ocs_agent.OpSession, params: Any) -> Deferred[None]:
         """Abort the Task ``rescan``."""
@@ -289,15 +296,7 @@ class PysmurfMonitor:
 def make_parser(parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
     """The options of this agent, added to ``parser``."""
     parser = parser or argparse.ArgumentParser()
-    group = parser.add_argument_group("Agent Options")
-    group.add_argument(
-        "--create-table",
-        type=parse_bool,
-        default=True,
-        metavar="BOOL",
-        help="create the files table if it is missing (default true)",
-    )
-    add_options(group)
+    add_options(parser.add_argument_group("Agent Options"))
     return parser
 
 
@@ -307,6 +306,7 @@ def build(agent: ocs_agent.OCSAgent, args: argparse.Namespace) -> list[Any]:
     agent.register_task("init", monitor.init, startup=True)
     agent.register_process("run", monitor.run, monitor._stop_run, blocking=False, startup=True)
     agent.register_task("retry_failed", monitor.retry_failed)
+    agent.register_task("discard_failed", monitor.discard_failed)
     agent.register_task("rescan", monitor.rescan, aborter=monitor._abort_rescan)
     return [monitor.close]
 

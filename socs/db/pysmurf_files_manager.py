@@ -103,6 +103,23 @@ def create_table(database: Database) -> bool:
     return bool(missing)
 
 
+def ensure_table(database: Database, *, create: bool) -> bool:
+    """Make sure that the tables are there; True when they had to be created.
+
+    Raises:
+        ConfigError: as :func:`create_table`.
+        StorageUnavailable: as :func:`create_table`, or one is missing and ``create`` is False.
+    """
+    if create:
+        return create_table(database)
+    if missing := missing_tables(database):
+        raise StorageUnavailable(
+            f"{database.description} lacks {', '.join(missing)}: "
+            "run `socs files create`, or set --create-table true"
+        )
+    return False
+
+
 def drop_table(database: Database) -> None:
     """Drop the files table, and with it the record of the committed batches."""
     with database.begin() as connection:

@@ -25,14 +25,14 @@ from socs.db import pysmurf_files_manager as files
 from socs.db.engine import AlreadyStored, Database
 from socs.db.file_readers import HANG, Answer, Found, Large, ReadersByRoot
 from socs.db.fingerprint import GROWING
-from socs.db.spool import OpenBatch, Spool, SpooledFile
+from socs.db.spool import LONGEST_WAIT, OpenBatch, Spool, SpooledFile
 from socs.errors import OurError, RowRefused, StorageUnavailable
 from socs.problems import Problems, fitting, printable
 
 REFUSED = "attempts_refused"
 HANGING = "attempts_hanging"
 RETRIED = {MISSING, GROWING, UNREADABLE}  # everything else needs an operator
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # s between attempts at one file, doubling
+FIRST_WAIT = 1.0  # s until the second attempt at a file; doubles up to LONGEST_WAIT
 LONGEST_PAUSE = 1.0  # s without a look for something to do
 PROBE = 5.0  # s between looks at the database while there is nothing to register
 DATABASE_WAITS = (0.1, 0.5, 1.0, 2.0)  # s between attempts at the database

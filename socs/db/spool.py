@@ -32,7 +32,7 @@ from socs.db.spool_file import SpoolFile
 from socs.errors import StorageUnavailable
 
 DEFAULT_QUOTA = 1 << 30  # bytes on disk; about 2 million waiting files
-LONGEST_WAIT = 600  # s; an entry due later than this was postponed by another clock
+LONGEST_WAIT = 60.0  # s until the next attempt; an entry due later was put off by another clock
 QUEUED, WAITING, FAILED = 0, 1, 2
 
 # state: (who moves it on, into which states)
@@ -318,6 +318,16 @@ class Spool:
             ).rowcount
         if count:
             self.arrived.set()
+        return count
+
+    def discard(self, *, cause: str) -> int:
+        """Delete the failed entries with ``cause``; how many."""
+        with self._transaction() as db:
+            count = db.execute(
+                f"DELETE FROM entries WHERE {IS_FAILED} AND cause = ?", (cause,)
+            ).rowcount
+        with self._mutex:
+            self._total -= count
         return count
 
     def failed(self, limit: int = 20) -> list[SpooledFile]:

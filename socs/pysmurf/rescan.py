@@ -43,6 +43,11 @@ class Found:
     unreadable: int = 0
     examples: list[str] = field(default_factory=list)
 
+    def summary(self, *, dry_run: bool) -> str:
+        """One line for the operator."""
+        done = "would be registered" if dry_run else "go to registration"
+        return f"Looked at {self.looked_at} files; {self.queued} {done}"
+
     def as_dict(self) -> dict[str, Any]:
         """Fit for session data."""
         return dict(vars(self))

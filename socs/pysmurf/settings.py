@@ -10,6 +10,7 @@ from pathlib import Path
 from socs.db.engine import data_dir
 from socs.db.registrar import RowConstants
 from socs.db.spool import DEFAULT_QUOTA
+from socs.options import parse_bool
 
 MIB = 1 << 20
 
@@ -84,6 +85,13 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar="NETWORK",
         help="networks whose datagrams are taken, e.g. 10.0.1.0/24 (default: all)",
+    )
+    group.add_argument(
+        "--create-table",
+        type=parse_bool,
+        default=True,
+        metavar="BOOL",
+        help="create the files table if it is missing (default true)",
     )
     group.add_argument(
         "--data-root",

@@ -13,10 +13,10 @@ from typing import Any
 from socs.counters import FILES, PYSMURF, UDP, Counters, imbalances
 from socs.dataroots import DataRoots
 from socs.db.engine import Database
-from socs.db.pysmurf_files_manager import create_table, missing_tables
+from socs.db.pysmurf_files_manager import ensure_table
 from socs.db.registrar import RegisteredFiles, Registrar, RowConstants
 from socs.db.spool import Spool
-from socs.errors import ConfigError, StorageUnavailable
+from socs.errors import ConfigError
 from socs.problems import Problems
 from socs.pysmurf.limits import MAX_DATAGRAM
 from socs.pysmurf.settings import StreamSettings
@@ -93,7 +93,7 @@ class PysmurfStream:
             roots,
             constants,
             counters=self.counters,
-            prepare=lambda: self._prepare_table(create=settings.create_table),
+            prepare=lambda: ensure_table(database, create=settings.create_table),
             on_registered=self._registered,
             report=report,
         )
@@ -132,21 +132,18 @@ class PysmurfStream:
         finally:
             self.spool.close()
 
-    def _prepare_table(self, *, create: bool) -> None:
-        if create:
-            create_table(self._database)
-        elif missing := missing_tables(self._database):
-            raise StorageUnavailable(
-                f"{self._database.description} lacks {', '.join(missing)}: "
-                "run `socs files create`, or set --create-table true"
-            )
-
     def _registered(self, rows: RegisteredFiles) -> None:
         self._last_files = [row[0] for row in rows[-LAST_FILES:]]
 
     def retry_failed(self, cause: str | None = None) -> int:
         """Queue failed files again; how many."""
         return self.spool.retry(cause=cause, now=time.time())
+
+    def discard_failed(self, cause: str) -> int:
+        """Forget the files that failed for ``cause``, which then have no row; how many."""
+        count = self.spool.discard(cause=cause)
+        self.counters.add("files_discarded", count)
+        return count
 
     # -- what an operator sees ------------------------------------------------------------------
 

@@ -111,25 +111,32 @@ def victim(files_env, tmp_path: Path) -> Iterator[Victim]:
         victim.kill()
 
 
+def accounted_for(publisher: dict) -> int:
+    """Messages that were received, or reported as lost."""
+    return publisher["received"] + publisher["sequence_lost"] + publisher["joined_late"]
+
+
 def finish(victim: Victim, traffic: Traffic) -> None:
     """One more message to show the last gap; then compare what was sent with what is there."""
     traffic.announce()
 
+    def caught_up() -> bool:
+        publishers = victim.read()["publishers"]
+        return bool(publishers) and accounted_for(publishers[0]) == traffic.sent
+
     def settled() -> bool:
         numbers = victim.numbers()
-        unfinished = ("files_pending", "files_waiting", "files_unsaved")
-        return numbers["datagrams_received"] > 0 and not any(numbers[n] for n in unfinished)
+        return not any(numbers[f"files_{state}"] for state in ("pending", "waiting", "unsaved"))
 
+    wait_until(caught_up, 30, "the last message")
     wait_until(settled, 30, "all that was taken to be registered")
-    wait_until(lambda: victim.read()["publishers"], 10)
     traffic.publisher.close()
     victim.stop()
     victim.start()
     (publisher,) = wait_until(lambda: victim.read()["publishers"], 10)
     times = timestamps(victim.environ)
     assert len(times) == len(set(times)), "a message was registered twice"
-    lost = publisher["sequence_lost"] + publisher["joined_late"]
-    assert publisher["received"] + lost == traffic.sent + 1
+    assert accounted_for(publisher) == traffic.sent + 1
     assert publisher["message_duplicate"] == 0
     assert len(times) == publisher["received"] - 2  # all but start and stop name a file
 

@@ -129,6 +129,14 @@ def test_failed_files_are_shown_and_retried(sqlite_monitor: Monitor) -> None:
         reply = sqlite_monitor.client.retry_failed(cause="attempts_outside_roots")
         assert "1 files" in str(reply.session["messages"])
         sqlite_monitor.wait_for("files_registered", 1)
+        publisher.register_file("/etc/passwd", "t")
+        sqlite_monitor.wait_for("files_failed", 1)
+        reply = sqlite_monitor.client.discard_failed(cause="attempts_outside_roots")
+        assert "Forgot 1 files" in str(reply.session["messages"])
+        sqlite_monitor.wait_for("files_discarded", 1)
+        wait_until(lambda: sqlite_monitor.session_data()["counters"]["files_failed"] == 0)
+        assert sqlite_monitor.session_data()["unaccounted"] == {}
+    assert len(rows(sqlite_monitor.env)) == 1
 
 
 def test_rescan_finds_what_was_never_announced(monitor: Monitor) -> None:

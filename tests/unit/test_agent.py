@@ -13,8 +13,9 @@ txaio.use_twisted()  # before an agent is imported
 from twisted.internet.defer import Deferred, succeed  # noqa: E402
 
 from socs import agent as agent_module  # noqa: E402
-from socs.agent import add_message, parse_args, parse_bool, sleep  # noqa: E402
+from socs.agent import add_message, parse_args, sleep  # noqa: E402
 from socs.errors import ConfigError  # noqa: E402
+from socs.options import parse_bool  # noqa: E402
 
 SITE = """
 hub:

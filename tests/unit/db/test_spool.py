@@ -142,6 +142,19 @@ def test_failed_entry_rests_until_retried(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_discarded_entry_is_gone(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.append(entries(3), now=NOW)
+    first, second, _ = take_all(spool)
+    spool.fail([(first, "attempts_missing", "x"), (second, "attempts_refused", "y")])
+    assert spool.discard(cause="attempts_missing") == 1
+    assert spool.counts() == {"queued": 1, "waiting": 0, "failed": 1}
+    spool = reopened(spool)
+    assert spool.counts() == {"queued": 1, "waiting": 0, "failed": 1}
+    assert spool.retry(now=NOW) == 1
+    spool.close()
+
+
 def test_quota_refuses_files_but_not_sequence_state(tmp_path: Path) -> None:
     spool = Spool(tmp_path, quota=200_000)
     while spool.size() < spool.quota:
