@@ -16,6 +16,8 @@ from ocs.site_config import InstanceConfig
 
 txaio.use_twisted()  # before an agent is imported
 
+from twisted.internet.defer import maybeDeferred  # noqa: E402
+
 from socs import plugin  # noqa: E402
 from socs.agent import parse_args  # noqa: E402
 from socs.sim.ports import free_port  # noqa: E402
@@ -53,6 +55,9 @@ class Operations:
     def _ignore(self, *args, **kwargs):
         pass
 
+    def is_attached(self):
+        return False
+
     subscribe_on_start = publish_to_feed = register_feed = _ignore
 
     def register_task(self, name, func, aborter=None, blocking=True, aborter_blocking=None, **_):
@@ -63,7 +68,7 @@ class Operations:
 
 
 @pytest.fixture
-def operations(agent_class, module, tmp_path, monkeypatch):
+def operations(agent_class, module, tmp_path, monkeypatch, pump):
     """Everything that ``build`` registers, with no options but those that the agent insists on."""
     monkeypatch.setenv("SOCS_DATA_DIR", str(tmp_path / "data"))
     for name in [name for name in os.environ if name.startswith("MYSQL_")]:
@@ -77,8 +82,8 @@ def operations(agent_class, module, tmp_path, monkeypatch):
     agent = Operations()
     on_shutdown = module.build(agent, args)
     yield agent.registered
-    for call in on_shutdown or ():
-        call()
+    ends = [maybeDeferred(call) for call in on_shutdown or ()]
+    pump(lambda: all(end.called for end in ends))
 
 
 def test_the_class_is_in_its_module_and_main_takes_arguments(agent_class, module):
