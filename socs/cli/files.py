@@ -99,7 +99,7 @@ def _with_database(run: Callable[..., int], args: argparse.Namespace) -> int:
     settings = mariadb_settings(environ)
     if settings is not None and not settings.password and sys.stdin.isatty():
         environ["MYSQL_PASSWORD"] = getpass.getpass(f"Password of {settings.user}: ")
-    database = Database(environ)
+    database = Database(environ, must_exist=run is not _create)
     try:
         return run(database, args)
     finally:

@@ -49,7 +49,7 @@ HINTS = {
     1045: "check MYSQL_USER and MYSQL_PASSWORD",
     1049: "check MYSQL_DATABASE, or create that database",
     1054: "the table is of another version; run `socs doctor`",
-    1142: "the user lacks a privilege; see the grants in the documentation",
+    1142: "the user lacks a privilege; the how-to on MariaDB has the grants",
     1146: "the table is missing; run `socs files create` or set --create-table true",
     1290: "the server is read-only",
     1021: "the database server's disk is full",
@@ -137,6 +137,10 @@ class Database:
     Args:
         environ: environment to read the settings from; ``os.environ`` when omitted.
         statement_timeout: seconds after which a statement without an answer counts as failed.
+        must_exist: an SQLite file that is not there is an error, instead of being made.
+
+    Raises:
+        ConfigError: a setting is wrong or missing; the message names it.
     """
 
     def __init__(
@@ -144,6 +148,7 @@ class Database:
         environ: Mapping[str, str] | None = None,
         *,
         statement_timeout: float = STATEMENT_TIMEOUT,
+        must_exist: bool = False,
     ) -> None:
         environ = os.environ if environ is None else environ
         self._settings = mariadb_settings(environ)
@@ -151,6 +156,11 @@ class Database:
         if self._settings is None:
             path = data_dir(environ) / "files.sqlite"
             self.description = f"SQLite {path}"
+            if must_exist and not path.exists():
+                raise ConfigError(
+                    f"there is no {path}: set SOCS_DATA_DIR to where it is, or MYSQL_HOST and "
+                    "MYSQL_USER, or run `socs files create`"
+                )
             self.engine = self._sqlite(path)
         else:
             hosts = ",".join(f"{host}:{port}" for host, port in self._settings.hosts)

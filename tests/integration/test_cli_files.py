@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -50,6 +51,16 @@ def listed(capsys, line: str = "") -> list[str]:
     """Paths that ``socs files list`` gives."""
     out = run(capsys, f"list --json {line}")
     return [json.loads(line)["path"] for line in out.splitlines()]
+
+
+@pytest.mark.parametrize("line", ["list", "tail", "stats", "show 1", "drop --yes"])
+def test_looking_makes_no_database(tmp_path, monkeypatch, capsys, line):
+    for name in [name for name in os.environ if name.startswith("MYSQL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SOCS_DATA_DIR", str(tmp_path / "mistyped"))
+    assert main(["files", *line.split()]) == 1
+    assert "SOCS_DATA_DIR" in capsys.readouterr().err
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_create_is_idempotent_and_drop_needs_consent(database, capsys, monkeypatch):
