@@ -11,8 +11,8 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
+from socs.closing import Closing
 from socs.errors import ConfigError, FileNotReady, NotAllowed
 from socs.problems import printable
 
@@ -57,23 +57,12 @@ class DataRoots:
         return Opener(self)
 
 
-class Opener:
+class Opener(Closing):
     """Opens files below the roots; a context manager. Not for several threads at once."""
 
     def __init__(self, roots: DataRoots) -> None:
         self._roots = roots
         self._directories: dict[str, int] = {}
-
-    def __enter__(self) -> Opener:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the directories; files opened stay open."""

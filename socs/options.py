@@ -22,3 +22,18 @@ def parse_bool(text: str) -> bool:
     raise argparse.ArgumentTypeError(
         f"{text!r} is neither true (true, yes, 1, on) nor false (false, no, 0, off)"
     )
+
+
+def fraction(text: str) -> float:
+    """An option between 0 and 1.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
+    return value

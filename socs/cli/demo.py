@@ -18,6 +18,7 @@ from socs.cli.demo_numbers import problems
 from socs.cli.demo_run import SETTLE, Demo, DemoSettings
 from socs.cli.demo_view import View, introduction, make_view
 from socs.errors import StorageError
+from socs.options import fraction
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PERIOD = 0.2  # s between two looks at the numbers
@@ -38,9 +39,9 @@ def add_parser(commands: Any) -> None:
     sizes = "size of the files [bytes] (4096)"
     add("--size", type=_size, default="4096", metavar="BYTES|MIN:MAX", help=sizes)
     drop = "fraction of the messages to lose on purpose (0)"
-    add("--drop", type=_fraction, default=0.0, metavar="F", help=drop)
+    add("--drop", type=fraction, default=0.0, metavar="F", help=drop)
     twice = "fraction of the messages to send twice on purpose (0)"
-    add("--duplicate", type=_fraction, default=0.0, metavar="F", help=twice)
+    add("--duplicate", type=fraction, default=0.0, metavar="F", help=twice)
     where = "directory for all of it, begun anew each time (demo-site)"
     add("--dir", type=Path, default=Path("demo-site"), metavar="DIR", help=where)
     keep = "leave the announced files, which are deleted after success (logs and table always stay)"
@@ -162,13 +163,6 @@ def _size(text: str) -> str:
     if not re.fullmatch(r"\d+(:\d+)?", text) or int(largest or smallest) < int(smallest):
         raise argparse.ArgumentTypeError(f"{text!r} is not BYTES or MIN:MAX")
     return text
-
-
-def _fraction(text: str) -> float:
-    number = _number(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
-    return number
 
 
 def _number(text: str) -> float:

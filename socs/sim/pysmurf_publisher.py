@@ -23,10 +23,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from socs import __version__
+from socs.closing import Closing
+from socs.options import fraction
 from socs.sim.pacing import Repeat, run_paced
 from socs.sim.pysmurf_files import FileSource, WrittenFile
 from socs.sim.pysmurf_truth import Truth, TruthFile
@@ -37,7 +38,7 @@ UDP_MAX_BYTES = 64_000  # beyond it the publisher sends a backend_error instead
 NEVER_LOST = ("start", "stop")  # without them nobody could tell what is missing at the two ends
 
 
-class Publisher:
+class Publisher(Closing):
     """Sends messages as pysmurf's publisher does.
 
     Args:
@@ -171,17 +172,6 @@ class Publisher:
         self.log_stop()
         if self._socket is not None:
             self._socket.close()
-
-    def __enter__(self) -> Publisher:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if getattr(self, "_open", False):
@@ -322,14 +312,14 @@ def make_parser() -> argparse.ArgumentParser:
     size = {"type": _size, "metavar": "BYTES|MIN:MAX"}
     add("--size", "size of each file [bytes]", default="4096", **size)
     add("--prepare", "write all N files before announcing the first", action="store_true")
-    fraction = {"type": _fraction, "metavar": "F"}
+    part = {"type": fraction, "metavar": "F"}
     add(
         "--drop",
         "fraction of messages that take a number and are not sent",
         default="0",
-        **fraction,
+        **part,
     )
-    add("--duplicate", "fraction of messages that are sent twice", default="0", **fraction)
+    add("--duplicate", "fraction of messages that are sent twice", default="0", **part)
     add("--seed", "same seed: same contents, same messages lost", type=int, default=0, metavar="N")
     truth = (
         "keep a record of what was really done, renewed each second: counts (JSON) in FILE, md5 and"
@@ -344,13 +334,6 @@ def _rate(text: str) -> float:
     if not rate >= 0:
         raise argparse.ArgumentTypeError(f"{text} is not a rate")
     return rate
-
-
-def _fraction(text: str) -> float:
-    fraction = float(text)
-    if not 0 <= fraction <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return fraction
 
 
 def _size(text: str) -> tuple[int, int]:

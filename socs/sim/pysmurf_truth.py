@@ -7,8 +7,9 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
+
+from socs.closing import Closing
 
 LISTS = {"announced": ".md5", "unannounced": ".unannounced.md5"}  # beside the truth file
 
@@ -50,7 +51,7 @@ class Truth:
         (self.announced if announced else self.unannounced)[path] = md5
 
 
-class TruthFile:
+class TruthFile(Closing):
     """Keeps a :class:`Truth` in files, which hold something whole whenever they are looked at.
 
     ``FILE`` is JSON: the counts, and ``files`` with the number of entries in each list. The lists
@@ -99,17 +100,6 @@ class TruthFile:
         self.save()
         for stream in self._lists.values():
             stream.close()
-
-    def __enter__(self) -> TruthFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def read_truth(path: Path) -> Truth:

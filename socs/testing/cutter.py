@@ -19,8 +19,8 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 
+from socs.closing import Closing
 from socs.sim.ports import LOOPBACK, free_port
 
 Address = tuple[str, int]
@@ -60,7 +60,7 @@ class _Arming:
     times: int
 
 
-class TcpCutter:
+class TcpCutter(Closing):
     """Passes connections on to ``target``; a context manager that closes them all.
 
     ``address`` is where clients connect to; it stays the same through :meth:`refuse`.
@@ -192,17 +192,6 @@ class TcpCutter:
     def _count_cut(self) -> None:
         with self._lock:
             self._cuts += 1
-
-    def __enter__(self) -> TcpCutter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Link:

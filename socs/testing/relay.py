@@ -25,8 +25,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
+from socs.closing import Closing
 from socs.errors import ConfigError, OurError
 from socs.sim.ports import LOOPBACK
 
@@ -163,7 +163,7 @@ class Impairment:
         self._due.append((now + self._delay, datagram))
 
 
-class UdpRelay:
+class UdpRelay(Closing):
     """Takes datagrams on a port of its own and sends them on to ``target``; a context manager.
 
     The receiver sees the relay as the sender. See :class:`Impairment` for the other arguments.
@@ -252,14 +252,3 @@ class UdpRelay:
     def _send(self, datagrams: list[bytes]) -> None:
         for datagram in datagrams:
             self._socket.sendto(datagram, self._target)
-
-    def __enter__(self) -> UdpRelay:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
