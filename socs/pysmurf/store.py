@@ -94,7 +94,7 @@ class Ingest:
         self._unsaved: list[FileEntry] = []
         self._streams: dict[str, bytes] = {}
         self._totals = tracker.totals() | {"states_unreadable": 0}  # counted while restoring
-        self._save_at = self._report_at = 0.0
+        self._save_at = self._report_at = self._retry_at = 0.0  # monotonic [s]
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self.publishers: list[dict[str, Any]] = []  # the worst first; renewed with each save
         self.problem: str | None = None  # why files cannot be spooled, or None
@@ -211,6 +211,9 @@ class Ingest:
         if time.monotonic() >= self._report_at:
             self._report_at = self._save_at
             self.publishers = fitting(self._tracker.report(PUBLISHERS), STATUS_BYTES)
+        if time.monotonic() < self._retry_at:
+            self._shed(MAX_UNSAVED)
+            return
         if not self._unsaved and not self._streams:
             return
         try:
@@ -231,6 +234,7 @@ class Ingest:
 
     def _refused(self, problem: str) -> None:
         self.problem = problem
+        self._retry_at = time.monotonic() + RETRY_INTERVAL
         self._problems.report("spool refuses", f"not spooling files: {problem}", time.monotonic())
 
     def _shed(self, keep: int) -> None:
@@ -242,6 +246,7 @@ class Ingest:
 
     def _give_up(self) -> None:
         """At the end: a last attempt at what the spool has refused so far."""
+        self._retry_at = 0.0
         self._save()
         if self._unsaved:
             self._refused(f"{len(self._unsaved)} files are lost: run the task `rescan`")

@@ -196,6 +196,7 @@ def test_spool_at_its_quota_sheds_with_a_count(tmp_path: Path) -> None:
             tmp_path, stream.receiver.port, "--rate", "burst", "--files", 3000, "--size", 10
         )
         wait_until(lambda: stream.numbers()["datagrams_received"] >= truth.datagrams)
+        wait_until(lambda: stream.numbers()["files_shed"] and not stream.ingest.unsaved)
         numbers = wait_until(
             lambda: not imbalances(stream.numbers()) and stream.numbers(), 10, "all accounted for"
         )

@@ -9,6 +9,7 @@ import pytest
 
 from socs.counters import FILES, PYSMURF, Counters
 from socs.db.spool import Spool
+from socs.errors import StorageUnavailable
 from socs.problems import Problems
 from socs.pysmurf import store
 from socs.pysmurf.store import Ingest
@@ -64,3 +65,24 @@ def test_report_of_publishers_stays_small(ingest: Ingest) -> None:
     ingest.take_in([announcement(0, name) for name in names], [(1, 1)] * 20)
     wait_until(lambda: ingest.publishers)
     assert len(json.dumps(ingest.publishers, ensure_ascii=False).encode()) < 32_000
+
+
+def test_spool_that_refuses_is_not_tried_with_every_group(
+    ingest: Ingest, spool: Spool, monkeypatch
+) -> None:
+    """Each attempt writes all files that are kept; a full disk must not cost the reception."""
+    spool.quota = 1 << 30
+    attempts = []
+
+    def refuse(files: list, **_: object) -> None:
+        attempts.append(len(files))
+        raise StorageUnavailable("disk is full")
+
+    monkeypatch.setattr(spool, "append", refuse)
+    for number in range(200):
+        ingest.take_in([announcement(number)], [(1, 1)])
+        wait_until(lambda: ingest.unsaved > number, period=0.0005)  # noqa: B023  called at once
+    assert len(attempts) < 20
+    monkeypatch.undo()
+    wait_until(lambda: ingest.unsaved == 0)
+    assert spool.counts()["queued"] == 200
