@@ -17,10 +17,13 @@ import faulthandler
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import yaml
 from ocs import ocs_agent, site_config
+from twisted.application import internet
+from twisted.application.internet import backoffPolicy
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import deferLater
@@ -32,6 +35,7 @@ from socs.problems import printable
 SHUTDOWN_TIMEOUT = 10.0  # seconds for the callables that ``build`` returns, all together
 HANG_TIMEOUT = 20.0  # seconds after which a process that should have ended is ended the hard way
 EXIT_BAD_CONFIG = 2  # as argparse
+LONGEST_RETRY = 5.0  # seconds between two attempts to reach the router
 STDERR = 2  # file descriptor
 
 reactor: Any = _reactor  # typed as a bare module by Twisted
@@ -145,8 +149,18 @@ def run_agent(
         os.write(STDERR, f"{agent_class}: {_one_line(error)}\n".encode())
         raise SystemExit(EXIT_BAD_CONFIG) from None
     _run_missing_aborters_in_threads(agent)
+    _retry_often()
     reactor.addSystemEventTrigger("before", "shutdown", _shut_down, on_shutdown, agent.log)
     runner.run(agent, auto_reconnect=True)
+
+
+def _retry_often() -> None:
+    """Dial a lost router every few seconds, however long it has been away.
+
+    autobahn takes Twisted's policy as it is when it starts, and with it waits for up to a minute:
+    that long an agent would stay away from a router that is back.
+    """
+    internet.backoffPolicy = partial(backoffPolicy, maxDelay=LONGEST_RETRY)
 
 
 def _start_logging() -> None:

@@ -42,7 +42,8 @@ MUTANTS = (
     Mutant(
         "the spool: files go no further when they are not registered at once",
         "socs/db/spool.py",
-        '            db.executemany("INSERT INTO entries (received, file) VALUES (?, ?)", rows)\n',
+        '                db.executemany("INSERT INTO entries (received, file)'
+        ' VALUES (?, ?)", rows)\n',
         "",
         "tests/unit/db/test_spool.py::test_appended_entries_survive_the_process",
     ),

@@ -10,6 +10,7 @@ import txaio
 
 txaio.use_twisted()  # before an agent is imported
 
+from twisted.application import internet  # noqa: E402
 from twisted.internet.defer import Deferred, succeed  # noqa: E402
 
 from socs import agent as agent_module  # noqa: E402
@@ -265,3 +266,11 @@ def test_a_thread_that_hangs_does_not_keep_the_process(site):
     assert "ending" in stdout
     assert "Timeout" in stderr  # with the traceback of all threads
     assert seconds < 10
+
+
+def test_a_lost_router_is_dialled_every_few_seconds(monkeypatch):
+    """As autobahn asks for the policy: by this name, at run time, without arguments."""
+    monkeypatch.setattr(internet, "backoffPolicy", internet.backoffPolicy)
+    agent_module._retry_often()
+    policy = internet.backoffPolicy()
+    assert all(policy(attempt) < agent_module.LONGEST_RETRY + 2 for attempt in (1, 10, 1000))
