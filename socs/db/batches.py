@@ -9,8 +9,6 @@ the old COMMIT in its hands. Only INSERT and SELECT are needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import sqlalchemy as sa
 
 from socs.db.engine import AlreadyStored, Database
@@ -62,15 +60,3 @@ def settle(database: Database, spool_id: str, batch: int, digest: str) -> bool:
     if row.digest != digest:
         raise BatchNumberTaken(f"spool {spool_id} batch {batch}")
     return bool(row.files != ABANDONED)
-
-
-def prune(connection: sa.Connection, spool_ids: Iterable[str], keep: int = 1000) -> int:
-    """Delete all but the last ``keep`` batches of each spool (needs DELETE); the number deleted."""
-    deleted = 0
-    for spool_id in spool_ids:
-        of_spool = table.c.spool_id == spool_id
-        last = connection.execute(sa.select(sa.func.max(table.c.batch)).where(of_spool)).scalar()
-        if last is not None:
-            old = sa.and_(of_spool, table.c.batch <= last - keep)
-            deleted += connection.execute(table.delete().where(old)).rowcount
-    return deleted
