@@ -71,7 +71,7 @@ def fingerprint(
         if now - settle < before.st_mtime and _looks(before) != seen:
             raise FileNotReady(_looks(before), GROWING)
         try:
-            md5sum = _md5(descriptor, before.st_size)
+            md5sum = md5_of(descriptor, before.st_size)
         except OSError as error:
             raise FileNotReady(
                 f"cannot be read: {error.strerror}", "attempts_unreadable"
@@ -88,7 +88,12 @@ def _looks(status: os.stat_result) -> str:
     return f"{status.st_size} bytes, changed {status.st_mtime_ns}"
 
 
-def _md5(descriptor: int, size: int) -> bytes:
+def md5_of(descriptor: int, size: int) -> bytes:
+    """MD5 (16 bytes) of the first ``size`` bytes of an open file.
+
+    Raises:
+        OSError: it cannot be read, or is shorter.
+    """
     if size <= SMALL:
         data = os.pread(descriptor, size + 1, 0)
         if len(data) >= size:

@@ -1,0 +1,244 @@
+"""How archivers share the work: claims on files, and what comes of them.
+
+A row in state ``copying`` belongs to its ``owner`` until ``due``. The primary key of the table of
+copies decides who is first, on MariaDB as on SQLite, and nothing is locked while a file is being
+copied. What a claim leads to is written down together with the new path of the file, in one
+transaction, and only by its owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from socs.db import pysmurf_files_manager as files
+from socs.db.copies import ARCHIVED, COPYING, DETAIL_LENGTH, WAITING, table
+
+
+class Archived(msgspec.Struct, frozen=True):
+    """A claimed file has a verified copy at ``path`` (absolute), of ``size`` bytes."""
+
+    file_id: int
+    path: str
+    size: int
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An attempt at a claimed file failed; the file goes into ``state``.
+
+    ``attempts`` is their number with this one. ``due`` is a UNIX time [s] for a file that waits.
+    ``md5sum`` is what the file was found to have instead.
+    """
+
+    file_id: int
+    state: str
+    attempts: int
+    cause: str
+    detail: str
+    due: float | None = None
+    md5sum: bytes | None = None
+
+
+def prepare(connection: sa.Connection, owner: str) -> int:
+    """To be called when an archiver starts, before it claims anything.
+
+    Gives back what ``owner`` had claimed before it was stopped, and fills in what rows of other
+    programs leave open.
+
+    Returns:
+        The number of files given back.
+    """
+    columns = files.table.c
+    left_open = files.table.update().where(columns.copied.is_(None))
+    connection.execute(left_open.values(copied=False))
+    left_open = files.table.update().where(
+        columns.copied == sa.false(),  # so that the index serves
+        columns.failed_copy_attempts.is_(None),
+    )
+    connection.execute(left_open.values(failed_copy_attempts=0))
+    given_back = connection.execute(
+        table.update().where(table.c.state == COPYING, table.c.owner == owner).values(due=0.0)
+    )
+    return given_back.rowcount
+
+
+def claim(
+    connection: sa.Connection,
+    owner: str,
+    instances: Sequence[str],
+    *,
+    limit: int,
+    now: float,
+    until: float,
+    max_attempts: int,
+    only: sa.ColumnElement[bool] | None = None,
+) -> list[sa.RowMapping]:
+    """Claim files to copy: at first those whose time has come again, at most half of ``limit``.
+
+    Args:
+        connection: open transaction.
+        owner: instance id of the archiver.
+        instances: those that registered the files.
+        limit: at most this many.
+        now: UNIX time [s].
+        until: end of the claim, a UNIX time [s] that no other claim of this owner has.
+        max_attempts: files with so many failed attempts are left alone.
+        only: further condition on the columns of the files table.
+
+    Returns:
+        Rows of the files table.
+
+    Raises:
+        AlreadyStored: another archiver was faster; to be tried again.
+    """
+    columns = files.table.c
+    wanted = [columns.copied == sa.false(), *([] if only is None else [only])]
+    old = _due(connection, instances, wanted, (limit + 1) // 2, now)
+    if old:
+        ids = [row["id"] for row in old]
+        connection.execute(
+            table.update()
+            .where(table.c.file_id.in_(ids), table.c.state.in_((COPYING, WAITING)))
+            .where(table.c.due <= now)
+            .values(state=COPYING, owner=owner, due=until)
+        )
+        mine = sa.and_(
+            table.c.file_id.in_(ids),
+            table.c.state == COPYING,
+            table.c.owner == owner,
+            table.c.due == until,
+        )
+        got = set(connection.execute(sa.select(table.c.file_id).where(mine)).scalars())
+        old = [row for row in old if row["id"] in got]
+    new: list[sa.RowMapping] = []
+    for instance in instances:  # apart, so that rows come in the order of the index
+        room = limit - len(old) - len(new)
+        if room <= 0:
+            break
+        query = (
+            sa.select(files.table)
+            .outerjoin(table, table.c.file_id == columns.id)
+            .where(*wanted, columns.instance_id == instance)
+            .where(columns.failed_copy_attempts < max_attempts, table.c.file_id.is_(None))
+            .order_by(columns.failed_copy_attempts, columns.id)
+            .limit(room)
+        )
+        new += connection.execute(query).mappings()
+    if new:
+        claims = [
+            {"file_id": row["id"], "state": COPYING, "owner": owner, "due": until} for row in new
+        ]
+        connection.execute(table.insert(), claims)
+    return [*old, *new]
+
+
+def _due(
+    connection: sa.Connection,
+    instances: Sequence[str],
+    wanted: Iterable[sa.ColumnElement[bool]],
+    limit: int,
+    now: float,
+) -> list[sa.RowMapping]:
+    found: list[sa.RowMapping] = []
+    for state in (COPYING, WAITING):
+        query = (
+            sa.select(files.table)
+            .join(table, table.c.file_id == files.table.c.id)
+            .where(table.c.state == state, table.c.due <= now)
+            .where(files.table.c.instance_id.in_(instances), *wanted)
+            .order_by(table.c.due)
+            .limit(limit - len(found))
+        )
+        found += connection.execute(query).mappings()
+    return found
+
+
+def renew(connection: sa.Connection, owner: str, ids: Collection[int], until: float) -> None:
+    """Keep the claims on ``ids`` until ``until`` (UNIX time [s])."""
+    connection.execute(_claimed(owner, ids).values(due=until))
+
+
+def release(
+    connection: sa.Connection,
+    owner: str,
+    ids: Collection[int],
+    *,
+    due: float,
+    cause: str,
+    detail: str,
+) -> None:
+    """Give claims back without an attempt: the fault is not the files'. They wait until ``due``."""
+    connection.execute(
+        _claimed(owner, ids).values(
+            state=WAITING, due=due, cause=cause, detail=detail[:DETAIL_LENGTH]
+        )
+    )
+
+
+def settle(
+    connection: sa.Connection,
+    owner: str,
+    archived: Sequence[Archived],
+    failed: Sequence[Failure],
+    now: float,
+) -> None:
+    """Write down what became of claimed files, each once however often this is repeated.
+
+    Files that are not claimed by ``owner`` any more are left as they are.
+    """
+    mine = _held(connection, owner, [a.file_id for a in archived] + [f.file_id for f in failed])
+    columns = files.table.c
+    stored = [item for item in archived if item.file_id in mine]
+    if stored:
+        connection.execute(
+            table.update().where(table.c.file_id == sa.bindparam("f")),
+            [
+                {
+                    **{"f": item.file_id, "state": ARCHIVED, "due": None, "cause": None},
+                    **{"detail": None, "md5sum": None, "source": mine[item.file_id]},
+                    **{"size": item.size, "archived_at": now, "verified_at": now},
+                }
+                for item in stored
+            ],
+        )
+        connection.execute(
+            files.table.update().where(columns.id == sa.bindparam("f")),
+            [{"f": item.file_id, "path": item.path, "copied": True} for item in stored],
+        )
+    refused = [item for item in failed if item.file_id in mine]
+    if refused:
+        connection.execute(
+            table.update().where(table.c.file_id == sa.bindparam("f")),
+            [
+                {
+                    **{"f": item.file_id, "state": item.state, "due": item.due},
+                    **{"cause": item.cause, "detail": item.detail[:DETAIL_LENGTH]},
+                    "md5sum": item.md5sum,
+                }
+                for item in refused
+            ],
+        )
+        connection.execute(
+            files.table.update().where(columns.id == sa.bindparam("f")),
+            [{"f": item.file_id, "failed_copy_attempts": item.attempts} for item in refused],
+        )
+
+
+def _claimed(owner: str, ids: Collection[int]) -> sa.Update:
+    return table.update().where(
+        table.c.file_id.in_(ids), table.c.state == COPYING, table.c.owner == owner
+    )
+
+
+def _held(connection: sa.Connection, owner: str, ids: Sequence[int]) -> dict[int, str]:
+    """``{file id: path}`` of those of ``ids`` that ``owner`` has claimed."""
+    query = (
+        sa.select(table.c.file_id, files.table.c.path)
+        .join(files.table, files.table.c.id == table.c.file_id)
+        .where(table.c.file_id.in_(ids), table.c.state == COPYING, table.c.owner == owner)
+    )
+    if connection.dialect.name != "sqlite":
+        query = query.with_for_update()  # another archiver may think that we are dead
+    return {row.file_id: row.path for row in connection.execute(query)}
