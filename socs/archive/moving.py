@@ -39,10 +39,11 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 class NotTried(msgspec.Struct, frozen=True, tag=True):
     """Nothing is known against this file: the archive, or the way to the source, is at fault.
 
-    ``detail`` says so, naming what to change.
+    ``detail`` says so, naming what to change. ``everything``: other files would fare no better now.
     """
 
     detail: str
+    everything: bool = True
 
 
 Outcome = Placed | Refused | NotTried

@@ -183,10 +183,13 @@ def settle(
     archived: Sequence[Archived],
     failed: Sequence[Failure],
     now: float,
-) -> None:
+) -> set[int]:
     """Write down what became of claimed files, each once however often this is repeated.
 
     Files that are not claimed by ``owner`` any more are left as they are.
+
+    Returns:
+        The ids of those that were.
     """
     mine = _held(connection, owner, [a.file_id for a in archived] + [f.file_id for f in failed])
     columns = files.table.c
@@ -224,6 +227,7 @@ def settle(
             files.table.update().where(columns.id == sa.bindparam("f")),
             [{"f": item.file_id, "failed_copy_attempts": item.attempts} for item in refused],
         )
+    return set(mine)
 
 
 def _claimed(owner: str, ids: Collection[int]) -> sa.Update:
