@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 TRUE = frozenset({"true", "yes", "1", "on"})
 FALSE = frozenset({"false", "no", "0", "off"})
@@ -37,3 +38,40 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
     return value
+
+
+def seconds(text: str) -> float:
+    """A time above 0 [s].
+
+    Raises:
+        argparse.ArgumentTypeError: it is not.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The type of whole numbers from ``least`` up."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return number
+
+
+def octal(text: str) -> int:
+    """Permissions as octal digits, such as 664.
+
+    Raises:
+        argparse.ArgumentTypeError: they are not.
+    """
+    if not 3 <= len(text) <= 5 or set(text) - set("01234567"):
+        raise argparse.ArgumentTypeError(f"{text!r} are not permissions, such as 664")
+    return int(text, 8)

@@ -18,13 +18,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import IO
 
 import msgspec
 
 from socs.dataroots import UNREADABLE, DataRoots
 from socs.db.fingerprint import SMALL, Fingerprint, TooLargeHere, fingerprint
 from socs.errors import PeerError
+from socs.frames import receive, send
 
 HANG = 30.0  # s; a request for small files that takes longer means that the file server hangs
 
@@ -238,26 +238,11 @@ def _ask(process: subprocess.Popen[bytes], request: bytes) -> bytes | None:
     assert process.stdout is not None
     reply = None
     with suppress(OSError):
-        _send(process.stdin, request)
-        reply = _receive(process.stdout)
+        send(process.stdin, request)
+        reply = receive(process.stdout)
     if reply is None:
         process.kill()
     return reply
-
-
-def _send(stream: IO[bytes], frame: bytes) -> None:
-    stream.write(len(frame).to_bytes(4, "big") + frame)
-    stream.flush()
-
-
-def _receive(stream: IO[bytes]) -> bytes | None:
-    """The next frame, or None when the other side is gone."""
-    head = stream.read(4)
-    if len(head) < 4:
-        return None
-    size = int.from_bytes(head, "big")
-    frame = stream.read(size)
-    return frame if len(frame) == size else None
 
 
 def _answer(request: Request) -> list[Answer]:
@@ -285,8 +270,8 @@ def _answer(request: Request) -> list[Answer]:
 def main() -> None:
     """Serve requests until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent to handle
-    while (frame := _receive(sys.stdin.buffer)) is not None:
-        _send(sys.stdout.buffer, msgspec.msgpack.encode(_answer(_request.decode(frame))))
+    while (frame := receive(sys.stdin.buffer)) is not None:
+        send(sys.stdout.buffer, msgspec.msgpack.encode(_answer(_request.decode(frame))))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Callable
 
 import msgspec
 
@@ -88,8 +89,8 @@ def _looks(status: os.stat_result) -> str:
     return f"{status.st_size} bytes, changed {status.st_mtime_ns}"
 
 
-def md5_of(descriptor: int, size: int) -> bytes:
-    """MD5 (16 bytes) of the first ``size`` bytes of an open file.
+def md5_of(descriptor: int, size: int, tick: Callable[[], object] = lambda: None) -> bytes:
+    """MD5 (16 bytes) of the first ``size`` bytes of an open file; ``tick`` is called now and then.
 
     Raises:
         OSError: it cannot be read, or is shorter.
@@ -100,10 +101,12 @@ def md5_of(descriptor: int, size: int) -> bytes:
             return hashlib.md5(data, usedforsecurity=False).digest()
     digest = hashlib.md5(usedforsecurity=False)
     buffer = bytearray(CHUNK)
+    offset = 0
     # No further than it was long at first: a file may grow faster than it can be read.
-    while size > 0 and (count := os.readv(descriptor, [buffer])):
+    while offset < size and (count := os.preadv(descriptor, [buffer], offset)):
         digest.update(memoryview(buffer)[:count])
-        size -= count
-    if size > 0:
+        offset += count
+        tick()
+    if offset < size:
         raise OSError(errno.EIO, "it ended before its size")
     return digest.digest()

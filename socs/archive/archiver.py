@@ -1,0 +1,453 @@
+"""From the files table into the archive: each file for itself, none held up by another.
+
+The archiver claims rows that are not copied yet, has a mover bring the files to their places
+(:mod:`socs.archive.copier` on this machine, :mod:`socs.archive.pull` from another), and writes
+down what became of each. A file that cannot be copied waits and is tried again, or comes to rest
+with its cause; the others go on meanwhile. What a crash leaves under way is claimed again, and
+found in its place if it had got that far.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from socs.archive.moving import Job, Mover, NotTried, Outcome, Placed, Refused
+from socs.archive.paths import TIMESTREAMS, File, place_of
+from socs.archive.settings import ArchiveSettings
+from socs.archive.statistics import Statistics
+from socs.archive.storage import NOT_PLACED, Storage
+from socs.counters import ARCHIVE, ARCHIVE_CONSERVATION, ARCHIVE_NOW, Counters, imbalances
+from socs.dataroots import MISSING
+from socs.db import claims, copies
+from socs.db import pysmurf_files_manager as files
+from socs.db.claims import Archived, Failure
+from socs.db.engine import AlreadyStored, Database
+from socs.errors import OurError, RowRefused, StorageUnavailable
+from socs.problems import Problems, printable
+
+LEASE = 300.0  # s for which a claim holds without being renewed
+RENEW = LEASE / 5  # s between renewals
+LONGEST_WAIT = 3600.0  # s until the next attempt at a file
+PAUSE = 5.0  # s until the next look at an archive or a source that was not there
+ONE_FILE_PAUSE = 30.0  # s until the next attempt at a file that something else held up
+GATHER = 0.05  # s for which outcomes are gathered into one transaction
+BATCH = 200  # outcomes per transaction, at most
+DATABASE_WAITS = (0.1, 0.5, 1.0, 2.0)  # s between attempts at the database
+FAILED_SHOWN = 20  # of the files that came to rest last, in the status
+MAX_LINE = 500  # characters of a line for the log
+CHANGED = "attempts_changed"
+
+Answer = tuple[Job, Outcome]
+
+
+class Archiver:
+    """Thread that brings files of the table into ``storage``.
+
+    Args:
+        settings: what a site configures.
+        database: holds the files table and that of the copies.
+        storage: the archive.
+        mover: brings the files there; stopped with the archiver.
+        prepare: called before the first claim, until it does not raise an
+            :class:`~socs.errors.OurError`.
+        on_archived: called with the jobs that were archived and recorded, in the archiver's thread.
+        report: called with a line for the log when something changes for the operator.
+    """
+
+    def __init__(
+        self,
+        settings: ArchiveSettings,
+        database: Database,
+        storage: Storage,
+        mover: Mover,
+        *,
+        prepare: Callable[[], object] = lambda: None,
+        on_archived: Callable[[Sequence[Job]], object] = lambda jobs: None,
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._settings, self._database, self._storage = settings, database, storage
+        self._owner = settings.instance_id
+        self.mover = mover
+        self._prepare, self._on_archived = prepare, on_archived
+        self._tell = report
+        self._problems = Problems(report)
+        self.counters = Counters(ARCHIVE)
+        self.statistics = Statistics(settings, self.counters)
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._in_hand: dict[int, Job] = {}
+        self._failed_files: deque[dict[str, Any]] = deque(maxlen=FAILED_SHOWN)
+        self._life = 0  # answers of an earlier life are not ours
+        self._claim_at = self._renew_at = 0.0  # monotonic [s]
+        self._full = False  # did the last claim get all it asked for?
+        self._until = 0.0  # end of the last claim, UNIX time [s]
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
+        self.problem: str | None = None  # why nothing can be archived, or None
+        self.defect: str | None = None  # why the thread began afresh last, if by a defect
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start archiving."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Stop; what is under way is done again after the next start. True if the thread ended."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        self.mover.stop()
+        return not self._thread.is_alive()
+
+    def look_now(self) -> None:
+        """Look for files at once, not after the poll interval."""
+        self._claim_at = 0.0
+        self._wake.set()
+
+    @property
+    def alive(self) -> bool:
+        """Is the thread running?"""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._begin_afresh()
+                while not self._stopping.is_set():
+                    self._step()
+            except OurError as error:  # the database, or what `prepare` found
+                self.counters.add("database_errors", int(isinstance(error, StorageUnavailable)))
+                self._set_problem(str(error))
+            except Exception as error:  # noqa: BLE001  a defect: say so, and begin afresh
+                self.defect = f"archiver: {type(error).__name__}: {error}"
+                self._problems.report("defect", self.defect, time.monotonic())
+            self._stopping.wait(DATABASE_WAITS[-1])
+        self._give_back()
+
+    def _begin_afresh(self) -> None:
+        """As after a restart: forget what is under way, and take back what was claimed."""
+        self._life += 1
+        self.counters.add("files_released", len(self._in_hand))
+        self._in_hand.clear()
+        self._prepare()
+        with self._database.begin() as connection:
+            claims.prepare(connection, self._owner)
+        self._claim_at, self._renew_at = 0.0, time.monotonic() + RENEW
+        self._set_problem(None)
+
+    def _give_back(self) -> None:
+        """At the end, so that other archivers need not wait for the claims to run out."""
+        if not self._in_hand:
+            return
+        try:
+            with self._database.begin() as connection:
+                claims.prepare(connection, self._owner)
+        except OurError as error:
+            self._report(f"claims are given back at the next start: {error}")
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        self._hand_out(now)
+        if self._in_hand and now >= self._renew_at:
+            self._renew_at = now + RENEW
+            with self._database.begin() as connection:
+                claims.renew(connection, self._owner, list(self._in_hand), self._end_of_claim())
+        self.statistics.update(self._database, now)
+        answers = self._gather()
+        if answers:
+            self._settle(answers)
+
+    def _report(self, text: str) -> None:
+        self._tell(printable(text, MAX_LINE))
+
+    def _set_problem(self, problem: str | None) -> None:
+        if problem != self.problem:
+            if problem is not None and self.problem is None:
+                self._report(f"not archiving: {problem}")
+            elif problem is None:
+                self._report(f"archiving to {self._storage.data_dir}")
+            self.problem = problem
+
+    # -- claims ---------------------------------------------------------------------------------
+
+    def _hand_out(self, now: float) -> None:
+        """Claim files and give them to the mover, as many as it has room for."""
+        room = min(self.mover.room(), self._settings.files_per_batch)
+        if now < self._claim_at or room * 2 < self._settings.files_per_batch:
+            return
+        if self.problem is not None:  # see with a few whether it is over
+            room = min(room, 4)
+        try:
+            with self._database.begin() as connection:
+                rows = claims.claim(
+                    connection,
+                    self._owner,
+                    self._settings.targets,
+                    limit=room,
+                    now=time.time(),
+                    until=self._end_of_claim(),
+                    max_attempts=self._settings.max_copy_attempts,
+                    only=self._only(),
+                )
+        except AlreadyStored:  # another archiver was faster
+            self._claim_at = now + random.uniform(0.01, 0.05)
+            return
+        self._claim_at = now if len(rows) >= room else now + self._settings.poll_interval
+        if not rows and not self._in_hand:
+            self._look_at_archive()
+        jobs = []
+        for row in rows:
+            file = file_of(row)
+            jobs.append(Job(file, place_of(file)))
+            self._in_hand[file.id] = jobs[-1]
+        self.counters.add("files_claimed", len(jobs))
+        life = self._life
+        self.mover.submit(self._fitting(jobs), lambda *answer: self._answered(life, *answer))
+
+    def _look_at_archive(self) -> None:
+        """With nothing to do, see whether it could be done."""
+        try:
+            self._storage.check()
+        except StorageUnavailable as error:
+            self._set_problem(str(error))
+        else:
+            self._set_problem(None)
+
+    def _end_of_claim(self) -> float:
+        self._until = max(time.time() + LEASE, self._until + 1e-3)
+        return self._until
+
+    def _only(self) -> sa.ColumnElement[bool] | None:
+        action = files.table.c.action
+        if self._settings.archive_name == "all":
+            return None
+        if self._settings.archive_name == TIMESTREAMS:
+            return action == TIMESTREAMS
+        return sa.or_(action.is_(None), action != TIMESTREAMS)
+
+    def _fitting(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those of ``jobs`` whose path fits into the table; the others are refused."""
+        fitting = []
+        for job in jobs:
+            path = self._storage.path(job.place)
+            if len(path) + len(".1000") <= files.PATH_LENGTH:
+                fitting.append(job)
+            else:
+                detail = f"its path in the archive has {len(path)} characters: {path}"
+                self._answers.put((job, Refused(NOT_PLACED, detail)))
+        return fitting
+
+    def _answered(self, life: int, job: Job, outcome: Outcome) -> None:
+        """In a thread of the mover."""
+        if life == self._life:
+            self._answers.put((job, outcome))
+
+    # -- outcomes -------------------------------------------------------------------------------
+
+    def _gather(self) -> list[Answer]:
+        """Outcomes for one transaction; waits for the first, but not for long."""
+        if not self._in_hand:
+            wait = min(self._claim_at - time.monotonic(), 1.0)
+            self._wake.wait(max(wait, 0.001))
+            self._wake.clear()
+            return []
+        found: list[Answer] = []
+        deadline = time.monotonic() + GATHER
+        try:
+            while len(found) < BATCH:
+                found.append(self._answers.get(timeout=max(deadline - time.monotonic(), 0.0)))
+        except queue.Empty:
+            pass
+        return [(job, outcome) for job, outcome in found if job.file.id in self._in_hand]
+
+    def _settle(self, answers: Sequence[Answer]) -> None:
+        """Write down ``answers``, whatever it takes, unless told to stop."""
+        archived: list[Archived] = []
+        failed: list[Failure] = []
+        put_off: list[tuple[Job, NotTried]] = []
+        for job, outcome in answers:
+            if isinstance(outcome, Placed):
+                archived.append(Archived(job.file.id, outcome.path, outcome.size))
+            elif isinstance(outcome, Refused):
+                failed.append(self._failure(job, outcome))
+            else:
+                put_off.append((job, outcome))
+        settled = self._write(archived, failed)
+        self._release(put_off)
+        self._count([answer for answer in answers if not isinstance(answer[1], NotTried)], settled)
+        for job, _ in answers:
+            self._in_hand.pop(job.file.id, None)
+        faults = [outcome.detail for _, outcome in put_off if outcome.everything]
+        if faults:
+            self._claim_at = time.monotonic() + PAUSE
+            self._set_problem(faults[-1])
+        elif archived:
+            self._set_problem(None)
+
+    def _failure(self, job: Job, outcome: Refused) -> Failure:
+        """What a failed attempt at a file leads to."""
+        attempts = job.file.attempts + 1
+        due = None
+        if outcome.cause == CHANGED:
+            state = copies.CHANGED
+        elif attempts < self._settings.max_copy_attempts:
+            state = copies.WAITING
+            due = time.time() + min(self._settings.retry_wait * 2 ** (attempts - 1), LONGEST_WAIT)
+        else:
+            state = copies.MISSING if outcome.cause == MISSING else copies.FAILED
+        if state != copies.WAITING:
+            text = f"not archived ({outcome.cause}): {job.file.path}: {outcome.detail}"
+            self._problems.report(outcome.cause, text, time.monotonic())
+            self._failed_files.append(
+                {
+                    "id": job.file.id,
+                    "path": printable(job.file.path),
+                    "state": state,
+                    "cause": outcome.cause,
+                    "detail": printable(outcome.detail),
+                }
+            )
+        detail = printable(outcome.detail, copies.DETAIL_LENGTH)
+        return Failure(job.file.id, state, attempts, outcome.cause, detail, due, outcome.md5sum)
+
+    def _write(self, archived: list[Archived], failed: list[Failure]) -> set[int]:
+        """Record outcomes; the ids of those that were still ours."""
+        if not archived and not failed:
+            return set()
+        try:
+            return self._until_committed(
+                lambda connection: claims.settle(
+                    connection, self._owner, archived, failed, time.time()
+                )
+            )
+        except RowRefused as error:
+            if len(archived) + len(failed) > 1:  # one of them; the others shall not suffer
+                parts = [self._write([item], []) for item in archived]
+                parts += [self._write([], [item]) for item in failed]
+                return set().union(*parts)
+            item = archived[0] if archived else failed[0]
+            attempts = self._settings.max_copy_attempts
+            refused = Failure(
+                item.file_id, copies.FAILED, attempts, NOT_PLACED, printable(str(error))
+            )
+            return self._write([], [refused])
+
+    def _until_committed(self, act: Callable[[sa.Connection], set[int]]) -> set[int]:
+        """The result of ``act`` in a transaction, which is repeated while the database is away."""
+        failures = 0
+        while True:
+            try:
+                with self._database.begin() as connection:
+                    result = act(connection)
+            except StorageUnavailable as error:
+                self.counters.add("database_errors")
+                self._set_problem(str(error))
+                pause = DATABASE_WAITS[min(failures, len(DATABASE_WAITS) - 1)]
+                failures += 1
+                if self._stopping.wait(pause):
+                    raise
+            else:
+                if failures:
+                    self._set_problem(None)
+                return result
+
+    def _release(self, put_off: Sequence[tuple[Job, NotTried]]) -> None:
+        """Give files back that are not to blame, to be tried again before long."""
+        groups: dict[NotTried, list[int]] = {}
+        for job, outcome in put_off:
+            groups.setdefault(outcome, []).append(job.file.id)
+        for outcome, ids in groups.items():
+            pause = PAUSE if outcome.everything else ONE_FILE_PAUSE
+            self._problems.report("put off", outcome.detail, time.monotonic())
+
+            def act(
+                connection: sa.Connection,
+                ids: list[int] = ids,
+                due: float = time.time() + pause,
+                detail: str = outcome.detail,
+            ) -> set[int]:
+                detail = printable(detail, copies.DETAIL_LENGTH)
+                claims.release(
+                    connection, self._owner, ids, due=due, cause="not_tried", detail=detail
+                )
+                return set(ids)
+
+            self._until_committed(act)
+            self.counters.add("files_released", len(ids))
+
+    def _count(self, answers: Sequence[Answer], settled: set[int]) -> None:
+        done = []
+        for job, outcome in answers:
+            if job.file.id not in settled:
+                self.counters.add("claims_lost")
+            elif isinstance(outcome, Placed):
+                self.counters.add_all(
+                    {
+                        "files_archived": 1,
+                        "files_adopted": int(outcome.adopted),
+                        "bytes_archived": outcome.size,
+                    }
+                )
+                self.statistics.last_file_copied = outcome.path
+                done.append(job)
+            elif isinstance(outcome, Refused):
+                self.counters.add(outcome.cause)
+        if done:
+            self._on_archived(done)
+
+    # -- what an operator sees ------------------------------------------------------------------
+
+    def numbers(self) -> dict[str, int]:
+        """All counters and gauges by name (:mod:`socs.counters`)."""
+        gauges = {counter.name: 0 for counter in ARCHIVE_NOW} | self.statistics.gauges()
+        return {**self.counters.snapshot(), **gauges, "files_in_hand": len(self._in_hand)}
+
+    def troubles(self) -> list[str]:
+        """Why files are not archived; empty when all is well."""
+        ended = [] if self._thread.is_alive() else ["the archiver has stopped by itself"]
+        found = [text for text in (self.problem, self.defect) if text]
+        return list(dict.fromkeys(ended + found + self.mover.troubles()))
+
+    def status(self) -> dict[str, Any]:
+        """Everything an operator may want to see, fit for session data (JSON)."""
+        numbers = self.numbers()
+        return {
+            "counters": numbers,
+            "unaccounted": imbalances(numbers, ARCHIVE_CONSERVATION),
+            "troubles": self.troubles(),
+            "archive_stats": self.statistics.archive_stats(),
+            "states": self.statistics.states,
+            "current": self.mover.current(),
+            "failed_files": list(self._failed_files),
+            "archive": {"data_dir": self._storage.data_dir, "targets": [*self._settings.targets]},
+            "database": {
+                "where": self._database.description,
+                "state": "down" if self.statistics.problem else "up",
+                "problem": self.statistics.problem,
+            },
+        }
+
+
+def file_of(row: sa.RowMapping) -> File:
+    """The :class:`~socs.archive.paths.File` of a row of the files table."""
+    return File(
+        id=row["id"],
+        path=row["path"],
+        action=row["action"],
+        timestamp=row["timestamp"],
+        action_timestamp=row["action_timestamp"],
+        plot=bool(row["plot"]),
+        pub_id=row["pub_id"],
+        instance_id=row["instance_id"],
+        md5sum=bytes(row["md5sum"]),
+        attempts=row["failed_copy_attempts"] or 0,
+    )

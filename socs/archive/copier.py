@@ -1,0 +1,281 @@
+"""Copying on one machine: worker processes for each data root, so that none waits for another.
+
+A file server that hangs holds up the files of its own root, no others, and the archiver can be
+stopped at any time. Small and large files have workers of their own.
+"""
+
+from __future__ import annotations
+
+import queue
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from socs.archive.copy_worker import SMALL, Answer, Large, Moving, Request
+from socs.archive.moving import Done, Job, NotTried, Placed, Refused
+from socs.archive.storage import Storage
+from socs.dataroots import UNREADABLE, DataRoots
+from socs.frames import receive, send
+
+HANGING = "attempts_hanging"
+HANG = 60.0  # s without a sign of life after which a worker hangs
+CHUNK = 32  # jobs per request
+ROOM = 512  # jobs for all workers together
+
+_answer: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+Task = list[tuple[Job, Done]]
+
+
+class _Workers:
+    """Some worker processes, with a thread each; tasks go to whoever is free.
+
+    Args:
+        copier: whose workers they are.
+        root: the data root whose files they copy.
+        large: do they copy large files?
+        number: how many.
+    """
+
+    def __init__(self, copier: Copier, root: str, *, large: bool, number: int) -> None:
+        self._copier, self._large = copier, large
+        self.root = root
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._stuck: list[subprocess.Popen[bytes]] = []  # killed, and not dead yet
+        self.current: dict[int, dict[str, Any]] = {}
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"copy-{n}", daemon=True)
+            for n in range(number)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, task: Task) -> None:
+        """Take on ``task``."""
+        self._tasks.put(task)
+
+    def hang(self) -> bool:
+        """Is there a worker that even a signal does not end?"""
+        with self._lock:
+            self._stuck = [process for process in self._stuck if process.poll() is None]
+            return bool(self._stuck)
+
+    def kill(self) -> None:
+        """Kill all; what is under way is not answered."""
+        self._stopping.set()
+        with self._lock:
+            for process in self._processes:
+                process.kill()
+        for _ in self._threads:
+            self._tasks.put(None)
+
+    def join(self, deadline: float) -> None:
+        """After :meth:`kill`: wait for the threads, until ``deadline`` (monotonic [s])."""
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _serve(self) -> None:
+        process: subprocess.Popen[bytes] | None = None
+        while (task := self._tasks.get()) is not None and not self._stopping.is_set():
+            if self.hang():
+                self._answer_all(task, NotTried(self.complaint(), everything=False))
+                continue
+            try:
+                if process is None or process.poll() is not None:
+                    self._end(process)
+                    process = None
+                    process = self._start()
+            except OSError as error:  # no memory, too many processes or files
+                why = NotTried(f"cannot start a process that copies: {error.strerror}")
+                self._answer_all(task, why)
+                continue
+            if not self._work(process, task):
+                self._end(process)
+                process = None
+        self._end(process)
+
+    def complaint(self) -> str:
+        """What to tell when these workers hang."""
+        return f"copying from {self.root or 'elsewhere'} to {self._copier.data_dir} hangs"
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "socs.archive.copy_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,  # so that `select` sees all that is to be read
+        )
+        with self._lock:
+            self._processes.add(process)
+            if self._stopping.is_set():
+                process.kill()
+        return process
+
+    def _end(self, process: subprocess.Popen[bytes] | None) -> None:
+        """Kill ``process``, and see whether it dies."""
+        if process is None:
+            return
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+        try:
+            process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            with self._lock:
+                self._stuck.append(process)
+        with self._lock:
+            self._processes.discard(process)
+
+    def _work(self, process: subprocess.Popen[bytes], task: Task) -> bool:
+        """Have ``task`` done; False if the process is good for nothing any more."""
+        request = self._copier.request([job for job, _ in task], large=self._large)
+        pending = list(task)
+        assert process.stdin is not None
+        with suppress(OSError):  # it is gone: then there are no answers
+            send(process.stdin, request)
+        me = threading.get_ident()
+        try:
+            while pending:
+                job, done = pending[0]
+                self.current[me] = {"path": job.file.path, "bytes": 0}
+                answer = self._await(process, me)
+                if not isinstance(answer, Placed | Refused | NotTried | Large):
+                    if not self._stopping.is_set():
+                        self._give_up(pending, answer)
+                    return False
+                pending.pop(0)
+                if isinstance(answer, Large):
+                    self._copier.submit_large(self.root, job, done)
+                else:
+                    self._copier.answered(job, answer, done)
+        finally:
+            self.current.pop(me, None)
+        return True
+
+    def _await(
+        self, process: subprocess.Popen[bytes], me: int
+    ) -> Placed | Refused | NotTried | Large | str:
+        """The next outcome; or, as text, why there will not be one."""
+        assert process.stdout is not None
+        while True:
+            ready, _, _ = select.select([process.stdout], [], [], HANG)
+            if not ready:
+                return HANGING
+            frame = receive(process.stdout)
+            if frame is None:
+                return UNREADABLE
+            answer = _answer.decode(frame)
+            if not isinstance(answer, Moving):
+                return answer
+            self.current[me] = {**self.current[me], "bytes": answer.size}
+
+    def _give_up(self, pending: Task, cause: str) -> None:
+        """The first of ``pending`` is to blame for the end of the process; the others are not."""
+        text = f"no sign of life for {HANG:.0f} s" if cause == HANGING else "its copier ended"
+        job, done = pending[0]
+        self._copier.answered(job, Refused(cause, text), done)
+        self._answer_all(pending[1:], NotTried(f"{text} with another file", everything=False))
+
+    def _answer_all(self, task: Task, outcome: NotTried) -> None:
+        for job, done in task:
+            self._copier.answered(job, outcome, done)
+
+
+class Copier:
+    """Copies files into ``storage`` on this machine (:class:`socs.archive.moving.Mover`).
+
+    Args:
+        storage: the archive.
+        roots: where files may be read.
+        workers: processes for each root; large files have as many again.
+    """
+
+    def __init__(self, storage: Storage, roots: DataRoots, *, workers: int = 2) -> None:
+        self._storage, self._roots = storage, [str(root) for root in roots.roots]
+        self.data_dir = storage.data_dir
+        self._lock = threading.Lock()
+        self._in_hand = 0
+        self._workers = {
+            root: tuple(
+                _Workers(self, root, large=large, number=workers) for large in (False, True)
+            )
+            for root in (*self._roots, "")  # "": below no root before links are followed
+        }
+
+    def request(self, jobs: list[Job], *, large: bool) -> bytes:
+        """A request for a worker."""
+        storage = self._storage
+        return msgspec.msgpack.encode(
+            Request(
+                storage.data_dir,
+                storage.instance_id,
+                storage.file_mode,
+                storage.directory_mode,
+                self._roots,
+                None if large else SMALL,
+                jobs,
+            )
+        )
+
+    def room(self) -> int:
+        """How many more jobs it would take on now."""
+        return max(0, ROOM - self._in_hand)
+
+    def submit(self, jobs: Sequence[Job], done: Done) -> None:
+        """Copy ``jobs``; see :class:`socs.archive.moving.Mover`."""
+        with self._lock:
+            self._in_hand += len(jobs)
+        by_root: dict[str, Task] = {}
+        for job in jobs:
+            by_root.setdefault(self._root_of(job.file.path), []).append((job, done))
+        for root, task in by_root.items():
+            for start in range(0, len(task), CHUNK):
+                self._workers[root][False].put(task[start : start + CHUNK])
+
+    def submit_large(self, root: str, job: Job, done: Done) -> None:
+        """A worker for small files found that ``job`` is not for it."""
+        self._workers[root][True].put([(job, done)])
+
+    def _root_of(self, path: str) -> str:
+        return next((root for root in self._roots if path.startswith(f"{root}/")), "")
+
+    def answered(self, job: Job, outcome: Placed | Refused | NotTried, done: Done) -> None:
+        """Pass on what became of ``job``."""
+        with self._lock:
+            self._in_hand -= 1
+        done(job, outcome)
+
+    def current(self) -> list[dict[str, Any]]:
+        """What is being copied: ``{"path": str, "bytes": int}`` each."""
+        return [
+            dict(item)
+            for pair in self._workers.values()
+            for workers in pair
+            for item in list(workers.current.values())
+        ]
+
+    def troubles(self) -> list[str]:
+        """The file servers that hang."""
+        return [
+            pair[0].complaint() for pair in self._workers.values() if any(w.hang() for w in pair)
+        ]
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Kill all workers; what is under way is left, to be done again."""
+        everyone = [workers for pair in self._workers.values() for workers in pair]
+        for workers in everyone:
+            workers.kill()
+        deadline = time.monotonic() + timeout
+        for workers in everyone:
+            workers.join(deadline)
