@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
+from typing import Any
 
 import msgspec
 
@@ -45,6 +47,22 @@ class File(msgspec.Struct, frozen=True):
     instance_id: str | None
     md5sum: bytes
     attempts: int = 0
+
+
+def file_of(row: Mapping[Any, Any]) -> File:
+    """The :class:`File` of a row of the files table."""
+    return File(
+        id=row["id"],
+        path=row["path"],
+        action=row["action"],
+        timestamp=row["timestamp"],
+        action_timestamp=row["action_timestamp"],
+        plot=bool(row["plot"]),
+        pub_id=row["pub_id"],
+        instance_id=row["instance_id"],
+        md5sum=bytes(row["md5sum"]),
+        attempts=row["failed_copy_attempts"] or 0,
+    )
 
 
 class Place(msgspec.Struct, frozen=True):

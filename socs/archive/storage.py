@@ -67,10 +67,25 @@ class Storage:
         Raises:
             StorageUnavailable: it cannot be made; the message names it.
         """
-        directory = f"{self.data_dir}/{timecode}/{STAGING}{self.instance_id}"
+        return self.directory(timecode, f"{STAGING}{self.instance_id}")
+
+    def directory(self, *names: str) -> str:
+        """The directory of these ``names`` below the archive's, made if it is missing.
+
+        Raises:
+            StorageUnavailable, FileNotReady: it cannot be made; the message names it.
+        """
+        directory = "/".join((self.data_dir, *names))
         with self.translated(directory):
             self._make(directory)
         return directory
+
+    def leave(self, timecode: str) -> None:
+        """Take the directory for temporary names away, unless something is in it."""
+        staging = f"{self.data_dir}/{timecode}/{STAGING}{self.instance_id}"
+        self._known.discard(staging)
+        with suppress(OSError):
+            os.rmdir(staging)
 
     def check(self) -> None:
         """Return if the archive can be written.
@@ -134,7 +149,7 @@ class Storage:
                 else:
                     with suppress(FileNotFoundError):
                         os.unlink(part)
-                    _flush(directory)
+                    flush(directory)
                     return path
             if number >= MOST_OF_ONE_NAME:
                 raise FileNotReady(f"{number} other files have the name {path}", NOT_PLACED)
@@ -194,7 +209,7 @@ class Storage:
             with suppress(FileExistsError):
                 os.mkdir(directory)
                 os.chmod(directory, self.directory_mode)
-                _flush(parent)
+                flush(parent)
             if not os.path.isdir(directory):
                 raise NotADirectoryError(errno.ENOTDIR, "there is a file of this name", directory)
         if len(self._known) >= MAX_KNOWN_DIRECTORIES:
@@ -240,7 +255,7 @@ def _link(part: str, path: str) -> None:
             raise
 
 
-def _flush(directory: str) -> None:
+def flush(directory: str) -> None:
     """Have the entries of ``directory`` written to the disk, where its file system can."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

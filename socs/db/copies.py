@@ -226,6 +226,12 @@ def is_failed(max_attempts: int = files.MAX_COPY_ATTEMPTS) -> sa.ColumnElement[b
     return sa.or_(table.c.state.in_((*AT_REST, *DAMAGED)), given_up)
 
 
+def is_on_its_way(max_attempts: int) -> sa.ColumnElement[bool]:
+    """Condition for :func:`with_state`, for rows not copied: to be archived, or being archived."""
+    new = sa.and_(table.c.file_id.is_(None), files.table.c.failed_copy_attempts < max_attempts)
+    return sa.or_(new, table.c.state.in_((COPYING, WAITING)))
+
+
 def counts(connection: sa.Connection) -> Mapping[str, int]:
     """Number of copies by state, for all states but ``archived``: cheap however long the table."""
     query = (
@@ -248,12 +254,7 @@ def on_their_way(
         sa.select(sa.func.count(), sa.func.min(columns.timestamp))
         .outerjoin(table, table.c.file_id == columns.id)
         .where(columns.copied == sa.false(), columns.instance_id.in_(instances))
-        .where(
-            sa.or_(
-                sa.and_(table.c.file_id.is_(None), columns.failed_copy_attempts < max_attempts),
-                table.c.state.in_((COPYING, WAITING)),
-            )
-        )
+        .where(is_on_its_way(max_attempts))
     )
     number, earliest = connection.execute(query).one()
     if isinstance(earliest, datetime):
