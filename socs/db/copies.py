@@ -193,6 +193,23 @@ def damaged(
         connection.execute(table.insert(), {"file_id": file_id, **values})
 
 
+def deleted(
+    connection: sa.Connection, ids: Collection[int], now: float, note: str | None = None
+) -> None:
+    """The files of ``ids`` are not where they were written any more, as of ``now`` (UNIX time [s]).
+
+    ``note`` is kept as the detail. What was noted before is left.
+    """
+    values: dict[str, Any] = {"deleted_at": now}
+    if note is not None:
+        values["detail"] = note[:DETAIL_LENGTH]
+    connection.execute(
+        table.update()
+        .where(table.c.file_id.in_(ids), table.c.deleted_at.is_(None))
+        .values(**values)
+    )
+
+
 # -- looking --------------------------------------------------------------------------------------
 
 
