@@ -16,16 +16,16 @@ import argparse
 import faulthandler
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from ocs import ocs_agent, site_config
 from twisted.application import internet
 from twisted.application.internet import backoffPolicy
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
 from twisted.internet.task import deferLater
 from txaio.tx import start_logging
 
@@ -36,7 +36,10 @@ SHUTDOWN_TIMEOUT = 10.0  # seconds for the callables that ``build`` returns, all
 HANG_TIMEOUT = 20.0  # seconds after which a process that should have ended is ended the hard way
 EXIT_BAD_CONFIG = 2  # as argparse
 LONGEST_RETRY = 5.0  # seconds between two attempts to reach the router
+STUCK = 5.0  # seconds without an answer after which a disk or a file server counts as hanging
 STDERR = 2  # file descriptor
+
+T = TypeVar("T")
 
 reactor: Any = _reactor  # typed as a bare module by Twisted
 
@@ -58,6 +61,31 @@ def add_message(session: Any, text: str) -> None:
     session.app.log.info(
         "{op}:{id} {text}", op=session.op_name, id=session.session_id, text=printable(text)
     )
+
+
+@inlineCallbacks
+def patiently(
+    work: Deferred[T], *, wanted: Callable[[], bool], stuck: Callable[[], object]
+) -> Generator[Deferred[Any], Any, T | None]:
+    """Wait for ``work`` in a thread, which a disk or a file server may hold up for ever.
+
+    Args:
+        work: of ``deferToThread``.
+        wanted: while this is true; after that the result is ``None``, and the work left alone.
+        stuck: called each second once it has taken longer than :data:`STUCK`.
+    """
+    began = told_at = reactor.seconds()
+    while not work.called:
+        now = reactor.seconds()
+        if not wanted():
+            work.addErrback(lambda failure: None)
+            return None
+        if now - began > STUCK and now - told_at > 1.0:
+            told_at = now
+            stuck()
+        yield sleep(0.02)
+    result: T = yield work
+    return result
 
 
 class _NotGiven:

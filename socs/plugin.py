@@ -6,5 +6,6 @@ agents = {
     for name, module in {
         "PysmurfMonitor": "pysmurf_monitor",
         "PysmurfController": "pysmurf_controller",
+        "PysmurfArchiver": "pysmurf_archiver",
     }.items()
 }

@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.threads import deferToThread
 
-from socs.agent import run_agent, sleep
+from socs.agent import patiently, run_agent, sleep
 from socs.dataroots import DataRoots
 from socs.db import pysmurf_files_manager
 from socs.db.engine import Database
@@ -30,7 +30,6 @@ from socs.pysmurf.stream import PysmurfStream
 PERIOD = 1.0  # s between updates of session data and the counters feed
 Reply = tuple[bool, str]
 NOT_LISTENING = "Not listening: start the process run first"
-STUCK = 5.0  # s without an answer after which the spool's disk counts as hanging
 
 
 class PysmurfMonitor:
@@ -163,27 +162,24 @@ class PysmurfMonitor:
 
     @inlineCallbacks
     def _update(self, session: ocs_agent.OpSession) -> Any:
-        status = deferToThread(self.stream.status)
-        waited = 0.0
-        while not status.called and waited < STUCK:
-            yield sleep(0.02)
-            waited += 0.02
-        while not status.called and session.status in ("starting", "running"):
-            session.degraded = True
-            session.data["troubles"] = [f"the disk of {self.settings.spool_dir} hangs"]
-            yield sleep(PERIOD)
-        if not status.called:
-            status.addErrback(lambda failure: None)
-            return
         try:
-            data = yield status
+            data = yield patiently(
+                deferToThread(self.stream.status),
+                wanted=lambda: session.status in ("starting", "running"),
+                stuck=lambda: self._troubled(session, f"{self.settings.spool_dir} hangs"),
+            )
         except StorageUnavailable as error:
-            session.degraded = True
-            session.data["troubles"] = [str(error)]
+            self._troubled(session, str(error))
+            return
+        if data is None:
             return
         session.data = {"timestamp": time.time(), **data}
         session.degraded = bool(data["troubles"])
         self.feeds.flush(data["counters"])
+
+    def _troubled(self, session: ocs_agent.OpSession, trouble: str) -> None:
+        session.degraded = True
+        session.data["troubles"] = [trouble]
 
     def _stop_run(self, session: ocs_agent.OpSession, params: Any) -> Deferred[Reply]:
         """Stop the Process ``run``."""

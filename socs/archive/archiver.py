@@ -286,6 +286,8 @@ class Archiver:
         self._count([answer for answer in answers if not isinstance(answer[1], NotTried)], settled)
         for job, _ in answers:
             self._in_hand.pop(job.file.id, None)
+        if not self._in_hand:
+            self.statistics.look_soon()
         faults = [outcome.detail for _, outcome in put_off if outcome.everything]
         if faults:
             self._claim_at = time.monotonic() + PAUSE

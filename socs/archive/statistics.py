@@ -15,7 +15,8 @@ from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
 from socs.errors import StorageUnavailable
 
-PERIOD = 5.0  # s between two looks, at least
+PERIOD = 5.0  # s between two looks, usually
+SHORTEST_PERIOD = 0.5  # s
 SHARE = 0.05  # of the time, at most, that looking may take
 RECOUNT = 3600.0  # s after which all is counted again: rows may appear with low numbers
 
@@ -36,7 +37,8 @@ class Statistics:
     def __init__(self, settings: ArchiveSettings, counters: Counters) -> None:
         self._targets, self._max_attempts = list(settings.targets), settings.max_copy_attempts
         self._counters = counters
-        self._look_at = self._recount_at = 0.0  # monotonic [s]
+        self._look_at = self._looked_at = self._recount_at = 0.0  # monotonic [s]
+        self._rest = 0.0  # s until the next look, at least
         self._newest = 0  # id of the newest row counted
         self._files = self._bytes = self._uncopied = 0
         self._finalized_until = 0.0
@@ -62,8 +64,12 @@ class Statistics:
             self.problem = str(error)
         else:
             self._finalized_until = time.time() if earliest is None else earliest - 1
-        cost = time.monotonic() - began
-        self._look_at = now + max(PERIOD, cost / SHARE)
+        self._rest = (time.monotonic() - began) / SHARE
+        self._looked_at, self._look_at = now, now + max(PERIOD, self._rest)
+
+    def look_soon(self) -> None:
+        """Something has come to its end: look again as soon as that is not too costly."""
+        self._look_at = min(self._look_at, self._looked_at + max(SHORTEST_PERIOD, self._rest))
 
     def _count(self, connection: sa.Connection, now: float) -> None:
         columns = files.table.c
