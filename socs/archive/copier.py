@@ -206,6 +206,7 @@ class Copier:
         self.data_dir = storage.data_dir
         self._lock = threading.Lock()
         self._in_hand = 0
+        self._cleaned = False  # of what an earlier life left
         self._workers = {
             root: tuple(
                 _Workers(self, root, large=large, number=workers) for large in (False, True)
@@ -234,6 +235,9 @@ class Copier:
 
     def submit(self, jobs: Sequence[Job], done: Done) -> None:
         """Copy ``jobs``; see :class:`socs.archive.moving.Mover`."""
+        if not self._cleaned and not self._in_hand:  # no temporary name is that of a worker here
+            self._storage.clean()
+            self._cleaned = bool(self._storage.timecodes())
         with self._lock:
             self._in_hand += len(jobs)
         by_root: dict[str, Task] = {}
@@ -272,10 +276,15 @@ class Copier:
         ]
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Kill all workers; what is under way is left, to be done again."""
+        """Kill all workers; what is under way is to be done again."""
         everyone = [workers for pair in self._workers.values() for workers in pair]
         for workers in everyone:
             workers.kill()
         deadline = time.monotonic() + timeout
         for workers in everyone:
             workers.join(deadline)
+        if any(workers.hang() for workers in everyone):
+            return  # with the archive, perhaps; the next start cleans up
+        cleaning = threading.Thread(target=self._storage.clean, name="copy-clean", daemon=True)
+        cleaning.start()
+        cleaning.join(max(0.0, deadline - time.monotonic()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import select
 import signal
 import sys
 import time
@@ -30,8 +31,10 @@ SMALL = 32 << 20  # bytes; larger files are copied by other workers
 CHUNK = 8 << 20  # bytes copied in one call
 FLUSH = 256 << 20  # bytes after which a copy is flushed, so that no flush takes very long
 TICK = 0.5  # s between two signs of life
+IDLE = 1.0  # s without a request after which directories for temporary names are taken away
 RESERVE = 64 << 20  # bytes free in the archive, with which small files go on
 SPACE = {errno.ENOSPC, errno.EDQUOT}
+_PART = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 Tick = Callable[[int], None]  # with the bytes copied
 
@@ -74,6 +77,7 @@ class _Copying:
         self._roots = request.roots
         self._largest = request.largest
         self._tick = tick
+        self._timecodes: set[str] = set()
 
     def copy(self, job: Job, opener: Opener) -> Placed | Refused | NotTried | Large:
         """Copy, verify and place one file."""
@@ -108,13 +112,9 @@ class _Copying:
         status = os.fstat(source)
         if self._largest is not None and status.st_size > self._largest:
             return Large()
-        staging = self._storage.staging(job.place.timecode)
-        # Of this process alone: one left behind by a killed archiver may still be at work.
-        part = f"{staging}/part-{job.file.id}-{os.getpid()}-{secrets.token_hex(4)}"
-        with self._storage.translated(part):
-            copy = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        part, copy = self._open_part(job)
         try:
-            outcome = self._fill(source, copy, status.st_size, staging)
+            outcome = self._fill(source, copy, status.st_size, os.path.dirname(part))
             if outcome is None:
                 with self._storage.translated(part):
                     os.fchmod(copy, self._storage.file_mode)
@@ -129,6 +129,25 @@ class _Copying:
             os.close(copy)
             with suppress(OSError):
                 os.unlink(part)
+
+    def _open_part(self, job: Job) -> tuple[str, int]:
+        """A new file with a temporary name: its path and descriptor."""
+        timecode = job.place.timecode
+        self._timecodes.add(timecode)
+        # Of this process alone: one left behind by a killed archiver may still be at work.
+        name = f"part-{job.file.id}-{os.getpid()}-{secrets.token_hex(4)}"
+        part = f"{self._storage.staging(timecode)}/{name}"
+        with suppress(OSError):
+            return part, os.open(part, _PART, 0o600)
+        self._storage.leave(timecode)  # another worker took the directory away, empty as it was
+        self._storage.staging(timecode)
+        with self._storage.translated(part):
+            return part, os.open(part, _PART, 0o600)
+
+    def leave(self) -> None:
+        """Take the directories for temporary names away that nobody uses now."""
+        for timecode in self._timecodes:
+            self._storage.leave(timecode)
 
     def _fill(self, source: int, copy: int, size: int, where: str) -> Refused | NotTried | None:
         """Copy the contents; None when they are copied."""
@@ -197,13 +216,21 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent to handle
     decoder = msgspec.msgpack.Decoder(Request)
     tick = _SignsOfLife()
+    copying: _Copying | None = None
     with suppress(BrokenPipeError):
-        while (frame := receive(sys.stdin.buffer)) is not None:
+        while (frame := _next_request(copying)) is not None:
             request = decoder.decode(frame)
             copying = _Copying(request, tick)
             with DataRoots(request.roots).opener() as opener:
                 for job in request.jobs:
                     tell(copying.copy(job, opener))
+
+
+def _next_request(last: _Copying | None) -> bytes | None:
+    """Wait for it; the surroundings of the ``last`` one are tidied up when that takes long."""
+    if last is not None and not select.select([sys.stdin], [], [], IDLE)[0]:
+        last.leave()
+    return receive(sys.stdin.buffer)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,213 @@
+"""Killed at any moment, the archiver loses no file and archives none twice; poison stops nobody."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from socs.db import copies
+from socs.db.engine import Database
+from socs.testing import wait_until
+from tests.archiving import (
+    Source,
+    all_at_rest,
+    check,
+    files_below,
+    number,
+    rows_of,
+    running_archiver,
+    temporary,
+)
+from tests.faults.archiver_process import ArchiverProcess, at_the_end_killed
+
+LONG = 300.0  # s to wait at most, on a busy machine
+FOR_EVER = 1e6  # s
+
+
+@pytest.fixture
+def database(files_env) -> Iterator[Database]:
+    database = Database(files_env)
+    yield database
+    database.close()
+
+
+def archived(database: Database) -> int:
+    return number(database, copies.table.c.state == copies.ARCHIVED)
+
+
+def assert_sound(status: Mapping[str, Any]) -> None:
+    """Every file that an archiver claimed is accounted for, and nothing is wrong with it."""
+    assert status["unaccounted"] == {}
+    assert status["counters"]["files_in_hand"] == 0
+    assert status["troubles"] == ["the archiver has stopped by itself"]  # after its end
+
+
+# -- poison ---------------------------------------------------------------------------------------
+
+
+def poisoned(directory: Path, env: Mapping[str, str], database: Database, count: int) -> None:
+    source = Source(directory)
+    source.mix(count // 2)
+    source.add_oddities()
+    source.mix(count // 2)
+    source.register(database)
+    attempted_once = copies.table.c.state.in_((copies.WAITING, copies.CHANGED))
+    with running_archiver(source, env, retry_wait=FOR_EVER) as archiver:
+        # No attempt is a second one: the good ones waited for none of the spoilt ones.
+        wait_until(lambda: archived(database) == len(source.good), LONG, "all good files")
+        wait_until(lambda: number(database, attempted_once) == len(source.spoilt), LONG)
+        numbers = archiver.numbers()
+        assert numbers["files_claimed"] == len(source.good) + len(source.spoilt)
+        assert numbers["files_archived"] == len(source.good)
+        assert numbers["bytes_archived"] == sum(map(size_of, source.good))
+    with database.begin() as connection:  # time passes
+        waiting = copies.table.c.state == copies.WAITING
+        connection.execute(copies.table.update().where(waiting).values(due=0.0))
+    with running_archiver(source, env) as archiver:
+        wait_until(lambda: all_at_rest(database), LONG, "all attempts")
+        wait_until(lambda: not archiver.numbers()["files_in_hand"])
+        assert archiver.troubles() == []
+    assert archiver.status()["unaccounted"] == {}
+    check(database, directory / "archive", source)
+    failures = sum(end.attempts for end in source.spoilt.values())
+    first = sum(1 for end in source.spoilt.values())
+    assert archiver.numbers()["files_claimed"] == failures - first
+
+
+def size_of(path: str) -> int:
+    return Path(path).stat().st_size
+
+
+def test_poison_comes_to_rest_and_holds_nobody_up(files_env, database, tmp_path: Path) -> None:
+    poisoned(tmp_path, files_env, database, 1500)
+
+
+@pytest.mark.slow
+def test_poison_among_ten_thousand_files(files_env, database, tmp_path: Path) -> None:
+    poisoned(tmp_path, files_env, database, 10_000)
+
+
+# -- kill -9 at random instants -------------------------------------------------------------------
+
+
+class Interrupted:
+    """What the kills found: that they hit the archiver at work."""
+
+    def __init__(self, database: Database, archive: Path) -> None:
+        self._database, self._archive = database, archive
+        self.claimed = self.parts = self.unrecorded = 0
+
+    def look(self) -> None:
+        """After a kill."""
+        self.claimed += number(self._database, copies.table.c.state == copies.COPYING)
+        there = files_below(self._archive)
+        parts = [path for path in there if "/.suprsync-" in path]
+        self.parts += len(parts)
+        recorded = {row["path"] for row in rows_of(self._database).values() if row["copied"]}
+        self.unrecorded += len(set(there) - set(parts) - recorded)
+
+
+def killed_at_random(
+    directory: Path,
+    env: Mapping[str, str],
+    database: Database,
+    *,
+    count: int,
+    kills: int,
+    seed: int,
+) -> None:
+    """A part of ``count`` files is announced before each kill, the rest at the end."""
+    source, chance = Source(directory, seed), random.Random(seed)
+    source.add_oddities()
+    victim = ArchiverProcess(source, env)
+    interrupted = Interrupted(database, directory / "archive")
+    with at_the_end_killed(victim):
+        for _ in range(kills):
+            source.mix(count // kills)
+            source.register(database)
+            victim.start()
+            pause = threading.Event()
+            pause.wait(chance.uniform(0.0, 0.5))  # the instant is what is random here
+            victim.kill(alone=chance.random() < 0.5)
+            interrupted.look()
+        victim.start()
+        wait_until(lambda: all_at_rest(database), LONG, "all files to come to rest")
+        status = victim.stop()
+    assert_sound(status)
+    check(database, directory / "archive", source)
+    print(f"after {kills} kills: {vars(interrupted)}")
+    assert interrupted.claimed
+
+
+def test_killed_at_random_instants(files_env, database, tmp_path: Path) -> None:
+    killed_at_random(tmp_path, files_env, database, count=2000, kills=5, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_at_a_hundred_random_instants(files_env, database, tmp_path: Path) -> None:
+    killed_at_random(tmp_path, files_env, database, count=10_000, kills=100, seed=2)
+
+
+# -- kill -9 at named points ----------------------------------------------------------------------
+
+
+@contextmanager
+def nothing_is_recorded(database: Database) -> Iterator[None]:
+    """Copies can be looked at, but neither be claimed nor settled."""
+    with database.begin() as connection:  # of SQLite this takes the lock of all writers
+        connection.execute(copies.table.select().with_for_update()).all()
+        yield
+
+
+def names_in_use(archive: Path) -> set[str]:
+    return {path for path in files_below(archive) if "/.suprsync-" not in path}
+
+
+def test_killed_between_the_name_and_the_record(files_env, database, tmp_path: Path) -> None:
+    source = Source(tmp_path)
+    for _ in range(2000):
+        source.add(size=1000)
+    source.register(database)
+    archive = tmp_path / "archive"
+    victim = ArchiverProcess(source, files_env)
+    with at_the_end_killed(victim):
+        victim.start()
+        wait_until(lambda: archived(database), LONG, "the first files")
+        with nothing_is_recorded(database):
+            recorded = archived(database)
+            wait_until(lambda: len(names_in_use(archive)) > recorded, LONG, "one more name")
+            victim.kill()
+        unrecorded = len(names_in_use(archive)) - recorded
+        victim.start()
+        wait_until(lambda: archived(database) == len(source.good), LONG)
+        status = victim.stop()
+    assert_sound(status)
+    assert status["counters"]["files_adopted"] == unrecorded
+    check(database, archive, source)  # among other things: there is no name.1
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_killed_in_the_middle_of_copies(tmp_path: Path, alone: bool) -> None:
+    env = {"SOCS_DATA_DIR": str(tmp_path / "data")}
+    source, database, archive = Source(tmp_path), Database(env), tmp_path / "archive"
+    for _ in range(6):
+        source.add_large(40 << 20)
+    source.register(database)
+    victim = ArchiverProcess(source, env)
+    with at_the_end_killed(victim):
+        victim.start()
+        wait_until(lambda: list(archive.glob("*/.suprsync-*/part-*")), LONG, "a copy")
+        victim.kill(alone=alone)
+        victim.start()
+        wait_until(lambda: archived(database) == len(source.good), LONG)
+        wait_until(lambda: not temporary(archive), LONG, "what is temporary to go")
+        assert_sound(victim.stop())
+    check(database, archive, source)
+    database.close()
