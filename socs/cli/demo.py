@@ -27,10 +27,11 @@ PERIOD = 0.2  # s between two looks at the numbers
 def add_parser(commands: Any) -> None:
     """Add ``demo`` to ``commands`` (of ``add_subparsers``)."""
     text = (
-        "Start a router, a pysmurf monitor, a pysmurf controller and a source that writes files "
-        "and announces them; show what becomes of them; end with a comparison. Ends with status "
-        "1 if an announced file is not registered exactly once with the right md5, or if losses "
-        "are not reported exactly. Everything is in one directory and bound to 127.0.0.1."
+        "Start a router, a pysmurf monitor, controller and archiver, and a source that writes "
+        "files and announces them; show what becomes of them; end with a comparison. Ends with "
+        "status 1 if an announced file is not registered and archived exactly once with the right "
+        "md5, or if losses are not reported exactly. Everything is in one directory and bound to "
+        "127.0.0.1."
     )
     parser = commands.add_parser("demo", help="try the main job here", description=text)
     add = parser.add_argument
@@ -44,7 +45,7 @@ def add_parser(commands: Any) -> None:
     add("--duplicate", type=fraction, default=0.0, metavar="F", help=twice)
     where = "directory for all of it, begun anew each time (demo-site)"
     add("--dir", type=Path, default=Path("demo-site"), metavar="DIR", help=where)
-    keep = "leave the announced files, which are deleted after success (logs and table always stay)"
+    keep = "leave the announced files, which are deleted after success (logs, table, archive stay)"
     add("--keep", action="store_true", help=keep)
     add("--json", action="store_true", help="print one JSON object at the end, and nothing else")
     parser.set_defaults(run=_run)
@@ -94,7 +95,7 @@ def _watch(demo: Demo, view: View, stop: StopSignals, seconds: float | None) -> 
 def _finish(demo: Demo, view: View, stop: StopSignals) -> bool:
     """Stop the source and wait for the rest; whether a further signal cut the waiting short."""
     before = stop.count
-    view.tell("waiting until all that was announced is registered; Ctrl-C cuts this short ...")
+    view.tell("waiting until all that was announced is archived; Ctrl-C cuts this short ...")
     demo.stop_source()
     deadline = time.monotonic() + SETTLE
     while not demo.settled() and time.monotonic() < deadline and stop.count == before:

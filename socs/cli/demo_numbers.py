@@ -42,7 +42,8 @@ class Numbers:
         heard: announcements of files among them, each counted once.
         registered: rows in the files table.
         verified: rows whose md5 is that of the file, computed again here.
-        wrong: rows whose md5 is not, or whose file is gone.
+        archived: files in the archive, under the path that their row has, with the same md5.
+        wrong: rows whose md5 is not that of the file or of the copy, or whose file is gone.
         lost: messages that the monitor reports as lost (gaps in the numbers).
         recognised: messages that the monitor recognised as duplicates.
         waiting: files in the monitor's spool.
@@ -54,6 +55,7 @@ class Numbers:
         missing: announced files without a row (known at the end).
         surplus: rows without an announced file, or second rows of one (known at the end).
         monitor_answers: whether an OCS client gets an answer from the monitor.
+        archiver_answers: the same of the archiver.
     """
 
     seconds: float = 0.0
@@ -64,6 +66,7 @@ class Numbers:
     heard: int = 0
     registered: int = 0
     verified: int = 0
+    archived: int = 0
     wrong: int = 0
     lost: int = 0
     recognised: int = 0
@@ -76,6 +79,7 @@ class Numbers:
     missing: int = 0
     surplus: int = 0
     monitor_answers: bool = False
+    archiver_answers: bool = False
 
     @property
     def announced_so_far(self) -> int:
@@ -113,6 +117,7 @@ def comparisons(numbers: Numbers) -> list[Comparison]:
     return [
         Comparison("files announced", numbers.announced, "rows in the table", numbers.registered),
         Comparison("rows", numbers.registered, "md5 verified", numbers.verified),
+        Comparison("rows", numbers.registered, "archived, md5 verified", numbers.archived),
         Comparison("messages dropped on purpose", numbers.dropped, "reported lost", numbers.lost),
         Comparison("messages sent twice", numbers.duplicated, "recognised", numbers.recognised),
     ]
@@ -133,6 +138,8 @@ def problems(numbers: Numbers) -> list[str]:
         found.append(f"{numbers.missing} files have no row, {numbers.surplus} rows no file")
     if not numbers.monitor_answers:
         found.append("the monitor does not answer OCS clients")
+    if not numbers.archiver_answers:
+        found.append("the archiver does not answer OCS clients")
     if not numbers.feeds:
         found.append("the OCS listener has seen no feed")
     if not numbers.script.good:

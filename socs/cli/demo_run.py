@@ -1,4 +1,4 @@
-"""A running demo: router, monitor, controller, source, and those who look on."""
+"""A running demo: router, agents, source, and those who look on."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from socs.sim.pysmurf_truth import Truth, read_truth
 from socs.sim.site import AgentInstance, Site
 
 MONITOR, CONTROLLER = "pysmurf-monitor", "pysmurf-controller"
+ARCHIVER = "pysmurf-archiver"
+AGENTS = (MONITOR, CONTROLLER, ARCHIVER)
 SOURCE_ID, SCRIPT_ID = "demo_source", "demo_script"
 ADDRESS_ROOT = "observatory"
 SETTLE = 15.0  # s that the rest may take once the source has ended
@@ -64,10 +66,10 @@ class Demo:
         self.site = Site(directory.site, address_root=ADDRESS_ROOT, instances=self._instances())
         self.environment = {"SOCS_DATA_DIR": str(directory.data)} | _blanks()
         self._leash = Leash()
-        self._verifier = Verifier(self.environment)
+        self._verifier = Verifier(self.environment, directory.archive)
         self._meter = RateMeter()
         self._watchers: list[Watcher] = []
-        self._status = self._script = Status(lambda: None)
+        self._status = self._script = self._archiving = Status(lambda: None)
         self._feeds = FeedCount(directory.site / "log" / "listener.log")
         self._source: Child | None = None
         self._started = self._ended = 0.0
@@ -86,9 +88,16 @@ class Demo:
             ["--udp-port", self.udp_port],
             ["--script-root", str(self.directory.scripts)],
         ]
+        archiver = [
+            ["--target", MONITOR],
+            ["--data-dir", str(self.directory.archive)],
+            ["--data-root", str(self.directory.files)],
+            ["--poll-interval", "0.5"],
+        ]
         return [
             AgentInstance("PysmurfMonitor", MONITOR, monitor),
             AgentInstance("PysmurfController", CONTROLLER, controller),
+            AgentInstance("PysmurfArchiver", ARCHIVER, archiver),
         ]
 
     # -- life -----------------------------------------------------------------------------------
@@ -114,9 +123,9 @@ class Demo:
         tell("starting the crossbar router ...")
         self.site.start_router()
         tell("starting the agents ...")
-        for name in (MONITOR, CONTROLLER):
+        for name in AGENTS:
             self.site.start_agent(name, env=self.environment)
-        for name in (MONITOR, CONTROLLER):
+        for name in AGENTS:
             self.site.wait_joined(name)
         self._start_looking()
         tell("starting the source ...")
@@ -128,9 +137,11 @@ class Demo:
         self._child("listener", [sys.executable, "-c", LISTENER, "listen", "--json", topic])
         self._status = Status(self.site.client(MONITOR).run.status)
         self._script = Status(self.site.client(CONTROLLER).run.status)
+        self._archiving = Status(self.site.client(ARCHIVER).run.status)
         looks = {
             "status": self._status.look,
             "script": self._script.look,
+            "archiving": self._archiving.look,
             "verifier": self._verifier.look,
             "feeds": self._feeds.look,
         }
@@ -189,7 +200,7 @@ class Demo:
             raise OurError(f"the source ended early:\n{self._source.output()[-2000:]}")
 
     def settled(self) -> bool:
-        """Whether nothing more is to be expected: all registered, verified, and reported."""
+        """Whether nothing more is to be expected: all archived, verified, and reported."""
         numbers = self.numbers()
         counters = self._status.data.get("counters", {})
         return (
@@ -197,6 +208,7 @@ class Demo:
             and counters.get("files_registered", 0) >= numbers.announced
             and numbers.waiting == 0
             and numbers.verified + numbers.wrong >= numbers.registered
+            and numbers.archived + numbers.wrong >= numbers.registered
             and numbers.lost == numbers.dropped
             and numbers.recognised == numbers.duplicated
             and numbers.script.state in ("done", "failed")
@@ -229,18 +241,20 @@ class Demo:
             heard=counters.get("messages_file", 0),
             registered=registered,
             verified=verifier.verified,
+            archived=verifier.archived,
             wrong=max(verifier.wrong, self._differences.wrong),
             lost=counters.get("sequence_lost", 0),
             recognised=counters.get("message_duplicate", 0),
             waiting=data.get("backlog", 0),
             rate=self._meter.rate(registered, now),
             database=data.get("database", {}).get("state", "unknown"),
-            troubles=tuple(data.get("troubles", ())),
+            troubles=(*data.get("troubles", ()), *self._archiving.data.get("troubles", ())),
             feeds=dict(self._feeds.counts),
             script=self._script_run(),
             missing=self._differences.missing,
             surplus=self._differences.surplus,
             monitor_answers=self._status.fresh,
+            archiver_answers=self._archiving.fresh,
         )
 
     def final_numbers(self) -> Numbers:

@@ -130,6 +130,7 @@ def line_of(numbers: Numbers) -> str:
         f"announced {numbers.announced_so_far}",
         f"registered {numbers.registered}",
         f"verified {numbers.verified}",
+        f"archived {numbers.archived}",
         f"wrong {numbers.wrong}",
         f"lost {numbers.lost} (on purpose {numbers.dropped})",
         f"in spool {numbers.waiting}",
@@ -157,7 +158,8 @@ def table_of(numbers: Numbers) -> Table:
         ("received", str(numbers.received), "datagrams taken by the monitor, of all kinds"),
         ("registered", str(numbers.registered), "rows in the files table"),
         ("verified", str(numbers.verified), "rows whose md5 this program computed again"),
-        ("wrong", f"[{wrong}]{numbers.wrong}[/]", "rows with another md5 than their file"),
+        ("archived", str(numbers.archived), "copies in the archive, their md5 computed again too"),
+        ("wrong", f"[{wrong}]{numbers.wrong}[/]", "rows with another md5 than their file or copy"),
         ("lost", str(numbers.lost), f"messages missed; {numbers.dropped} were dropped on purpose"),
         (
             "duplicates",
@@ -200,7 +202,7 @@ def print_summary(console: Console, numbers: Numbers) -> None:
     for problem in found:
         console.print(Text(f"FAILED: {problem}", "bold red"), soft_wrap=True)
     if not found:
-        text = f"{numbers.registered} files, each registered once with the right md5,"
+        text = f"{numbers.registered} files, each registered and archived once with the right md5,"
         console.print(Text(f"OK: {text} {numbers.rate:.1f} per second", "bold green"))
 
 

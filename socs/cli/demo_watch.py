@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from ocs.client_http import ControlClientError
 
 from socs.cli.follow import Follower
+from socs.db import copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
 from socs.errors import StorageError
@@ -101,18 +102,21 @@ class Differences:
 
 
 class Verifier:
-    """Follows the files table and computes the md5 of each file again.
+    """Follows the files table and computes the md5 of each file again, and of its copy.
 
     Attributes:
         registered: rows seen.
         verified: rows with the md5 of their file.
-        wrong: rows without, with examples in ``examples``.
+        archived: rows whose path leads into the archive, to a copy with their md5.
+        wrong: rows of which one is not true, with examples in ``examples``.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], archive: Path) -> None:
         self._database = Database(environ)
         self._follower = Follower()
-        self.registered = self.verified = self.wrong = 0
+        self._archive = archive
+        self._not_archived: set[int] = set()
+        self.registered = self.verified = self.archived = self.wrong = 0
         self.examples: list[str] = []
 
     def look(self) -> None:
@@ -126,9 +130,25 @@ class Verifier:
                 if len(page) < PAGE:
                     break
                 after = page[-1]["id"]
+            self._follower.advance(time.monotonic())
+            self._look_at_copies()
         except StorageError:
             return  # no table yet, or busy: next time
-        self._follower.advance(time.monotonic())
+
+    def _look_at_copies(self) -> None:
+        """Verify the copies that are new."""
+        ids = sorted(self._not_archived)
+        columns = files.table.c
+        for start in range(0, len(ids), PAGE):
+            query = sa.select(columns.id, columns.path, columns.md5sum).where(
+                columns.id.in_(ids[start : start + PAGE]), columns.copied
+            )
+            with self._database.read() as connection:
+                copied = list(connection.execute(query).mappings())
+            for row in copied:
+                self._not_archived.discard(row["id"])
+                inside = self._archive in Path(row["path"]).parents
+                self.archived += self._is_right(row) and inside
 
     def _page(self, after: int) -> list[Any]:
         with self._database.read() as connection:
@@ -136,15 +156,20 @@ class Verifier:
 
     def _verify(self, row: Mapping[Any, Any]) -> None:
         self.registered += 1
+        self._not_archived.add(row["id"])
+        self.verified += self._is_right(row)
+
+    def _is_right(self, row: Mapping[Any, Any]) -> bool:
+        """Whether the file of ``row`` has the row's md5; else it is counted as wrong."""
         try:
             found = md5_of(Path(row["path"]))
         except OSError:
             found = b""
         if found == bytes(row["md5sum"]):
-            self.verified += 1
-        else:
-            self.wrong += 1
-            self.examples = [*self.examples, row["path"]][-5:]
+            return True
+        self.wrong += 1
+        self.examples = [*self.examples, row["path"]][-5:]
+        return False
 
     def compare(self, truth: Truth) -> Differences:
         """The whole table against all that was announced, at the end.
@@ -155,7 +180,10 @@ class Verifier:
         announced = dict(truth.announced)
         surplus = wrong = 0
         with self._database.read() as connection:
-            query = sa.select(files.table.c.path, files.table.c.md5sum)
+            written = sa.func.coalesce(copies.table.c.source, files.table.c.path)
+            query = sa.select(written, files.table.c.md5sum).outerjoin_from(
+                files.table, copies.table, copies.table.c.file_id == files.table.c.id
+            )
             for path, md5sum in connection.execute(query):
                 md5 = announced.pop(path, None)
                 surplus += md5 is None

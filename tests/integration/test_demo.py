@@ -69,6 +69,12 @@ def change_table(directory: Path, statement: str) -> list[tuple]:
         return connection.execute(statement).fetchall()
 
 
+def archived_files(directory: Path) -> int:
+    """Files in the archive, without markers."""
+    found = (directory / "archive").rglob("*")
+    return sum(path.is_file() and "suprsync" not in path.parts for path in found)
+
+
 def wait_for_rows(directory: Path, process: subprocess.Popen, count: int) -> None:
     def enough() -> bool:
         assert process.poll() is None, process.communicate()
@@ -96,6 +102,7 @@ def test_a_timed_demo_with_losses_and_duplicates_proves_itself(tmp_path):
     found = json.loads(line)
     assert found["ok"] is True
     assert found["announced"] == found["registered"] == found["verified"] > 100
+    assert found["archived"] == found["announced"]
     assert found["lost"] == found["dropped"] > 0
     assert found["recognised"] == found["duplicated"] > 0
     assert found["script"]["arrived"]["active_channels"] == [0, 1, 2]
@@ -107,6 +114,8 @@ def test_a_timed_demo_with_losses_and_duplicates_proves_itself(tmp_path):
     assert_gone(started)
     assert count_rows(directory) == found["registered"]
     assert not (directory / "files").exists()  # all went well
+    (copied,) = change_table(directory, "SELECT count(*) FROM pysmurf_files_v1 WHERE copied")
+    assert copied[0] == found["archived"] == archived_files(directory)
 
 
 @pytest.mark.timeout(180)
@@ -120,8 +129,12 @@ def test_a_signal_ends_it_with_the_same_summary(tmp_path, number):
     assert (status, err) == (0, "")
     assert "ocs-client-cli listen 'observatory..feeds.'" in out
     assert "socs files tail" in out
-    (rows,) = re.findall(r"OK: (\d+) files, each registered once with the right md5", out)
-    assert int(rows) == len(list((tmp_path / "demo" / "files").rglob("*.npy")))
+    (rows,) = re.findall(
+        r"OK: (\d+) files, each registered and archived once with the right md5", out
+    )
+    written = (tmp_path / "demo" / "files").rglob("*")
+    assert int(rows) == sum(path.is_file() for path in written)
+    assert int(rows) == archived_files(tmp_path / "demo")
     assert re.search(r"^ *2\.\d s  announced \d+  registered \d+", out, re.MULTILINE)
     assert_gone(started)
 

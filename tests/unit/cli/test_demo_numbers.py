@@ -14,11 +14,13 @@ GOOD = Numbers(
     duplicated=4,
     registered=100,
     verified=100,
+    archived=100,
     lost=3,
     recognised=4,
     feeds={"pysmurf-monitor counters": 10},
     script=ScriptRun("done", "abcd", {"token": "abcd"}, 2),
     monitor_answers=True,
+    archiver_answers=True,
 )
 
 
@@ -29,18 +31,23 @@ def test_a_good_demo_has_no_problem():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"registered": 99, "verified": 99}, "files announced: 100, but rows in the table: 99"),
-        ({"registered": 101, "verified": 101}, "rows in the table: 101"),
+        (
+            {"registered": 99, "verified": 99, "archived": 99},
+            "files announced: 100, but rows in the table: 99",
+        ),
+        ({"registered": 101, "verified": 101, "archived": 101}, "rows in the table: 101"),
         ({"verified": 99}, "rows: 100, but md5 verified: 99"),
+        ({"archived": 99}, "rows: 100, but archived, md5 verified: 99"),
         ({"wrong": 1}, "1 rows do not have the md5"),
         ({"lost": 2}, "dropped on purpose: 3, but reported lost: 2"),
         ({"lost": 4}, "reported lost: 4"),
         ({"recognised": 3}, "sent twice: 4, but recognised: 3"),
         ({"missing": 1}, "1 files have no row, 0 rows no file"),
         ({"surplus": 1}, "0 files have no row, 1 rows no file"),
-        ({"announced": 0, "registered": 0, "verified": 0}, "no file was announced"),
+        ({"announced": 0, "registered": 0, "verified": 0, "archived": 0}, "no file was announced"),
         ({"feeds": {}}, "seen no feed"),
-        ({"monitor_answers": False}, "does not answer"),
+        ({"monitor_answers": False}, "the monitor does not answer"),
+        ({"archiver_answers": False}, "the archiver does not answer"),
         ({"script": ScriptRun("failed", "abcd", {"token": "abcd"})}, "script: failed"),
         ({"script": ScriptRun("done", "abcd", {})}, "its session data: {}"),
         ({"script": ScriptRun("done", "abcd", {"token": "old"})}, "old"),

@@ -58,7 +58,7 @@ def test_the_summary_says_ok_or_what_is_wrong():
     lines = Lines(console())
     lines.summarise(GOOD)
     good = lines._console.file.getvalue()
-    assert "OK: 100 files, each registered once with the right md5" in good
+    assert "OK: 100 files, each registered and archived once with the right md5" in good
     assert "WRONG" not in good
     lines = Lines(console())
     lines.summarise(dataclasses.replace(GOOD, lost=1))

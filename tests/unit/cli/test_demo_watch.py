@@ -9,6 +9,7 @@ from ocs.client_http import ControlClientError
 
 from socs.cli import demo_watch
 from socs.cli.demo_watch import Differences, FeedCount, RateMeter, Status, Verifier, Watcher
+from socs.db import claims, copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
 from socs.sim.pysmurf_truth import Truth
@@ -86,14 +87,30 @@ def table(tmp_path):
     """The environment of a files table, and something that adds a row to it."""
     environ = {"SOCS_DATA_DIR": str(tmp_path / "data")}
     database = Database(environ)
-    files.create_table(database)
+    copies.create_table(database)
 
     def add(path, content: bytes) -> None:
         md5 = hashlib.md5(content).digest()
+        fresh = {"instance_id": "monitor", "copied": False, "failed_copy_attempts": 0}
+        row = files.row_of({"path": str(path), "md5sum": md5, **fresh})
         with database.begin() as connection:
-            files.add_entries(connection, [files.row_of({"path": str(path), "md5sum": md5})])
+            files.add_entries(connection, [row])
 
-    yield SimpleNamespace(environ=environ, add=add, directory=tmp_path)
+    def archive(copies_of: dict[str, str]) -> None:
+        """Say that the files, by path, have copies at other paths."""
+        with database.begin() as connection:
+            rows = claims.claim(
+                *(connection, "archiver", ["monitor"]),
+                **{"limit": 100, "now": 0.0, "until": 1.0, "max_attempts": 5},
+            )
+            made = [
+                claims.Archived(row["id"], copies_of[row["path"]], 7)
+                for row in rows
+                if row["path"] in copies_of
+            ]
+            claims.settle(connection, "archiver", made, [], 0.0)
+
+    yield SimpleNamespace(environ=environ, add=add, archive=archive, directory=tmp_path)
     database.close()
 
 
@@ -106,7 +123,7 @@ def test_rows_are_verified_against_the_files(table, monkeypatch):
     (table.directory / "changed").write_bytes(b"other content")
     table.add(table.directory / "changed", b"content")
     table.add(table.directory / "gone", b"content")
-    verifier = Verifier(table.environ)
+    verifier = Verifier(table.environ, table.directory / "archive")
     for _ in range(2):
         verifier.look()
         assert (verifier.registered, verifier.verified, verifier.wrong) == (7, 5, 2)
@@ -114,8 +131,30 @@ def test_rows_are_verified_against_the_files(table, monkeypatch):
     verifier.close()
 
 
+def test_copies_are_verified_where_their_rows_say(table):
+    verifier = Verifier(table.environ, table.directory / "archive")
+    copied = {}
+    for name in ("good", "altered", "elsewhere"):
+        path = table.directory / name
+        path.write_bytes(b"content")
+        table.add(path, b"content")
+        place = table.directory / ("archive" if name != "elsewhere" else "other") / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"content" if name != "altered" else b"other")
+        copied[str(path)] = str(place)
+    verifier.look()
+    assert (verifier.registered, verifier.verified, verifier.archived) == (3, 3, 0)
+    table.archive(copied)
+    for _ in range(2):
+        verifier.look()
+        assert (verifier.archived, verifier.wrong) == (1, 1)
+    truth = Truth(announced=dict.fromkeys(copied, hashlib.md5(b"content").hexdigest()))
+    assert verifier.compare(truth) == Differences()
+    verifier.close()
+
+
 def test_a_table_that_is_not_there_yet_is_waited_for(tmp_path):
-    verifier = Verifier({"SOCS_DATA_DIR": str(tmp_path)})
+    verifier = Verifier({"SOCS_DATA_DIR": str(tmp_path)}, tmp_path)
     verifier.look()
     assert verifier.registered == 0
     verifier.close()
@@ -124,7 +163,7 @@ def test_a_table_that_is_not_there_yet_is_waited_for(tmp_path):
 def test_missing_second_foreign_and_wrong_rows_are_counted(table):
     for name in ("a", "a", "b", "foreign"):
         table.add(f"/{name}", b"")
-    verifier = Verifier(table.environ)
+    verifier = Verifier(table.environ, table.directory / "archive")
     empty = hashlib.md5(b"").hexdigest()
     announced = {"/a": empty, "/b": hashlib.md5(b"other").hexdigest(), "/lost": empty}
     found = verifier.compare(Truth(announced=announced))
