@@ -123,22 +123,22 @@ class Markers:
         keys = self._take(now)
         if not keys:
             return []
-        awaited: dict[str, set[str]] = {}
+        held_up: set[Key] = set()
         try:
             with self._database.read() as connection:
                 for timecode in dict.fromkeys(timecode for timecode, _ in keys):
-                    awaited[timecode] = self._tables.awaited(connection, timecode)
-                quiet = [key for key in keys if key[1] not in awaited[key[0]]]
-                markers = self._due(connection, quiet, now)
+                    for name in self._archive_names:
+                        if self._tables.awaits(connection, timecode, name):
+                            held_up.add((timecode, name))
+                markers = self._due(connection, [key for key in keys if key not in held_up], now)
             for marker in markers:
                 self._write(marker)
         except SocsError:
             self._touch_all(keys)
             raise
-        self._touch_all(key for key in keys if key not in quiet)
-        for timecode, names in awaited.items():
-            if not names:
-                self._storage.leave(timecode)
+        self._touch_all(key for key in keys if key in held_up)
+        for timecode in {timecode for timecode, _ in keys} - {timecode for timecode, _ in held_up}:
+            self._storage.leave(timecode)
         return markers
 
     def _touch_all(self, keys: Iterable[Key]) -> None:
@@ -197,12 +197,16 @@ class Markers:
         """What is to be told of ``keys``, for whose files nobody waits; all that is new."""
         tables = self._tables
         _, earliest = copies.on_their_way(connection, tables.instances, tables.max_attempts)
+        contents = {
+            timecode: tables.contents(connection, timecode)
+            for timecode in {timecode for timecode, _ in keys}
+        }
         markers = []
         for timecode, archive_name in keys:
-            num_files, subdirs = tables.contents(connection, timecode, archive_name)
-            if not num_files or self._said((timecode, archive_name)) == (num_files, subdirs):
+            there = contents[timecode].get(archive_name)
+            if there is None or there == self._said((timecode, archive_name)):
                 continue
-            left = tables.at_rest(connection, timecode)
+            num_files, subdirs = there
             markers.append(
                 Marker(
                     timecode=int(timecode),
@@ -212,7 +216,7 @@ class Markers:
                     finalized_until=now if earliest is None else earliest - 1,
                     archive_name=archive_name,
                     instance_id=self._storage.instance_id,
-                    not_archived=left[archive_name],
+                    not_archived=tables.at_rest(connection, timecode, archive_name),
                 )
             )
         return markers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 
@@ -14,6 +13,7 @@ from socs.db import pysmurf_files_manager as files
 
 TIMECODE = 100_000  # s
 PAGE = 500  # rows fetched at a time
+STREAM_FILE = "(^|/)[0-9]{5}/[^/.][^/]*/[^/.][^/]*$"  # surely one of the timestreams
 
 
 class Timecodes:
@@ -29,27 +29,22 @@ class Timecodes:
         self._data_dir = data_dir
         self.instances, self.max_attempts = list(instances), max_attempts
 
-    def awaited(self, connection: sa.Connection, timecode: str) -> set[str]:
-        """The names of the archives for which files of ``timecode`` are still on their way."""
-        awaited = set()
+    def awaits(self, connection: sa.Connection, timecode: str, archive_name: str) -> bool:
+        """Are files of ``timecode`` still on their way to this archive?"""
         on_its_way = copies.is_on_its_way(self.max_attempts)
-        for archive_name in self._uncopied(connection, timecode, on_its_way):
-            awaited.add(archive_name)
-            if len(awaited) == len((SMURF, TIMESTREAMS)):
-                break
-        return awaited
+        return any(self._uncopied(connection, timecode, archive_name, on_its_way))
 
-    def at_rest(self, connection: sa.Connection, timecode: str) -> Counter[str]:
-        """How many of its files are not archived and not tried again, by the archive's name."""
+    def at_rest(self, connection: sa.Connection, timecode: str, archive_name: str) -> int:
+        """How many of its files are not archived and not tried again."""
         at_rest = sa.or_(
             copies.is_failed(self.max_attempts), copies.table.c.state == copies.IGNORED
         )
-        return Counter(self._uncopied(connection, timecode, at_rest))
+        return sum(self._uncopied(connection, timecode, archive_name, at_rest))
 
     def contents(
-        self, connection: sa.Connection, timecode: str, archive_name: str
-    ) -> tuple[int, list[str]]:
-        """How many files are archived there, and in which directories, in order.
+        self, connection: sa.Connection, timecode: str
+    ) -> dict[str, tuple[int, list[str]]]:
+        """How many files are archived there, and in which directories, by the archive's name.
 
         Costs with their number, however long the table.
         """
@@ -64,48 +59,65 @@ class Timecodes:
             .where(columns.path >= prefix, columns.path < f"{prefix[:-1]}0")  # 0 comes after /
             .where(columns.copied == sa.true(), columns.instance_id.in_(self.instances))
             .group_by("directory", "deeper")
+            .order_by("directory")
         )
-        found = [
-            (row.directory, row.number)
-            for row in connection.execute(query)
-            if bool(row.deeper) == (archive_name == SMURF)
-        ]
-        return sum(number for _, number in found), sorted(directory for directory, _ in found)
+        found: dict[str, tuple[int, list[str]]] = {}
+        for row in connection.execute(query):
+            archive_name = SMURF if row.deeper else TIMESTREAMS
+            number, directories = found.get(archive_name, (0, []))
+            found[archive_name] = number + row.number, [*directories, row.directory]
+        return found
 
     def _uncopied(
-        self, connection: sa.Connection, timecode: str, condition: sa.ColumnElement[bool]
-    ) -> Iterator[str]:
-        """Archive names of the files not copied that meet ``condition`` and belong there."""
+        self,
+        connection: sa.Connection,
+        timecode: str,
+        archive_name: str,
+        condition: sa.ColumnElement[bool],
+    ) -> Iterator[bool]:
+        """Files that are not copied, meet ``condition`` and may belong there: do they?
+
+        Fetched in the order of the index, so that it costs with the number of those not copied.
+        """
         columns = files.table.c
-        query = (
-            sa.select(files.table)
-            .outerjoin(copies.table, copies.table.c.file_id == columns.id)
-            .where(columns.copied == sa.false(), columns.instance_id.in_(self.instances))
-            .where(condition, _may_belong(timecode))
-            .order_by(columns.id)
-            .limit(PAGE)
-        )
-        last, page = 0, PAGE
-        while page == PAGE:
-            rows = connection.execute(query.where(columns.id > last)).mappings().all()
-            for row in rows:
-                place = place_of(file_of(row))
-                if place.timecode == timecode:
-                    yield place.archive_name
-            page = len(rows)
-            last = rows[-1]["id"] if rows else last
+        attempts = columns.failed_copy_attempts
+        for instance in self.instances:
+            query = (
+                sa.select(files.table)
+                .outerjoin(copies.table, copies.table.c.file_id == columns.id)
+                .where(columns.copied == sa.false(), columns.instance_id == instance)
+                .where(condition, _may_belong(timecode, archive_name))
+                .order_by(attempts, columns.id)
+                .limit(PAGE)
+            )
+            page = connection.execute(query).mappings().all()
+            while page:
+                for row in page:
+                    place = place_of(file_of(row))
+                    yield (place.timecode, place.archive_name) == (timecode, archive_name)
+                last = page[-1]
+                after = sa.or_(
+                    attempts > last["failed_copy_attempts"],
+                    sa.and_(attempts == last["failed_copy_attempts"], columns.id > last["id"]),
+                )
+                full = len(page) == PAGE
+                page = connection.execute(query.where(after)).mappings().all() if full else []
 
 
-def _may_belong(timecode: str) -> sa.ColumnElement[bool]:
-    """Condition met by all rows that belong into ``timecode``; ``place_of`` tells which do."""
-    columns = files.table.c
+def _may_belong(timecode: str, archive_name: str) -> sa.ColumnElement[bool]:
+    """Condition met by all rows that belong there, and few others; ``place_of`` has the say."""
+    action, path, timestamp = (files.table.c[n] for n in ("action", "path", "timestamp"))
+    if archive_name == TIMESTREAMS:
+        return sa.and_(action == TIMESTREAMS, path.like(f"%{timecode}/%"))
     begin = int(timecode) * TIMECODE
-    return sa.or_(
-        sa.and_(columns.timestamp >= _utc(begin), columns.timestamp < _utc(begin + TIMECODE)),
-        columns.timestamp.is_(None),
-        columns.timestamp < _utc(FIRST_TIME),
-        columns.timestamp > _utc(LAST_TIME),
-        sa.and_(columns.action == TIMESTREAMS, columns.path.like(f"%{timecode}/%")),
+    return sa.and_(
+        sa.or_(
+            sa.and_(timestamp >= _utc(begin), timestamp < _utc(begin + TIMECODE)),
+            timestamp.is_(None),
+            timestamp < _utc(FIRST_TIME),
+            timestamp > _utc(LAST_TIME),
+        ),
+        sa.or_(action.is_(None), action != TIMESTREAMS, ~path.regexp_match(STREAM_FILE)),
     )
 
 

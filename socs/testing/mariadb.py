@@ -253,8 +253,11 @@ class MariaDB:
             raise OurError(f"mariadb-install-db failed:\n{made.stdout}{made.stderr}")
 
     def _started(self, program: str, data: Path) -> bool:
+        scratch = self.directory / "tmp"  # of its own: a server that starts empties its own
+        scratch.mkdir(exist_ok=True)
         command = [program, "--no-defaults", f"--datadir={data}", f"--port={self.port}", *OPTIONS]
-        command += [f"--pid-file={self.directory / 'pid'}", *_as_this_user()]
+        command += [f"--tmpdir={scratch}", f"--pid-file={self.directory / 'pid'}"]
+        command += _as_this_user()
         log = self.directory / "mariadb.log"
         self._server = server = self._leash.start(command, log=log, env=os.environ)
         deadline = time.monotonic() + START_TIMEOUT

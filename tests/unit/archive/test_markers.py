@@ -16,6 +16,7 @@ END = 17001 * TIMECODE  # of timecode 17000
     [
         (END - 1, False, False),
         (END - 1, True, False),  # a file from the future
+        (END + 600, True, False),  # streamers fill a file for ten minutes
         (END + LATE - 1, True, False),
         (END + LATE, True, True),
         (END + LATE, False, False),
