@@ -29,6 +29,7 @@ LONGEST_NAME = 255  # bytes of a component, as file systems have it
 
 _TIMECODE = re.compile(r"[0-9]{5}")
 _LEADING_TIME = re.compile(r"([0-9]{10})(?:[._]|$)")
+_NOT_IN_NAMES = re.compile("[/\0\ud800-\udfff]")  # nor are lone surrogates in UTF-8
 
 
 class File(msgspec.Struct, frozen=True):
@@ -111,34 +112,39 @@ def place_of(file: File) -> Place:
     )
 
 
-def _seconds(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.replace(tzinfo=timezone.utc).timestamp()
+def _seconds(moment: object) -> float | None:
+    """UNIX time of a UTC time; None for what drivers give for dates like 0000-00-00."""
+    if not isinstance(moment, datetime):
+        return None
+    return moment.replace(tzinfo=timezone.utc).timestamp()
 
 
-def _ctime(seconds: float | None) -> int | None:
-    """A plausible UNIX time in whole seconds, else None."""
-    if seconds is None or not FIRST_TIME <= seconds <= LAST_TIME:
+def _ctime(seconds: object) -> int | None:
+    """A plausible UNIX time in whole seconds, else None; SQLite has text in columns of numbers."""
+    if not isinstance(seconds, int | float) or not FIRST_TIME <= seconds <= LAST_TIME:
         return None
     return int(seconds)
 
 
 def _component(text: str, otherwise: str) -> str:
     """``text`` as the name of a directory that is not hidden and not one of ours."""
-    safe = text.replace("/", "_").replace("\0", "_")
-    if safe.startswith(".") or safe == MARKERS:
-        safe = f"_{safe[1:]}" if safe.startswith(".") else f"_{safe}"
+    safe = _NOT_IN_NAMES.sub("_", text)
+    if safe.startswith("."):
+        safe = f"_{safe[1:]}"
+    elif safe == MARKERS:
+        safe = f"_{safe}"
     return _fit(safe) or otherwise
 
 
 def _file_name(text: str) -> str:
     """``text`` as the name of a file; it may hold anything that a name can."""
-    safe = text.replace("/", "_").replace("\0", "_")
+    safe = _NOT_IN_NAMES.sub("_", text)
     return UNKNOWN if safe in {"", ".", ".."} else _fit(safe)
 
 
 def _fit(name: str) -> str:
     """``name``, or when it is too long for a file system its beginning and a checksum of it."""
-    data = name.encode("utf-8", "surrogateescape")
+    data = name.encode()
     if len(data) <= LONGEST_NAME:
         return name
     mark = f"~{hashlib.md5(data, usedforsecurity=False).hexdigest()[:8]}"
