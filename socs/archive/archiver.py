@@ -14,13 +14,13 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from socs.archive.moving import Job, Mover, NotTried, Outcome, Placed, Refused
-from socs.archive.paths import TIMESTREAMS, File, place_of
+from socs.archive.paths import TIMESTREAMS, file_of, place_of
 from socs.archive.settings import ArchiveSettings
 from socs.archive.statistics import Statistics
 from socs.archive.storage import NOT_PLACED, Storage
@@ -81,13 +81,14 @@ class Archiver:
         self._problems = Problems(report)
         self.counters = Counters(ARCHIVE)
         self.statistics = Statistics(settings, self.counters)
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()  # one for each life
         self._in_hand: dict[int, Job] = {}
         self._failed_files: deque[dict[str, Any]] = deque(maxlen=FAILED_SHOWN)
-        self._life = 0  # answers of an earlier life are not ours
         self._claim_at = self._renew_at = 0.0  # monotonic [s]
         self._full = False  # did the last claim get all it asked for?
         self._until = 0.0  # end of the last claim, UNIX time [s]
+        self._unsure: list[float] = []  # ends of claims of which no answer came
+        self._failures = 0  # of the database, since it last answered
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
         self.problem: str | None = None  # why nothing can be archived, or None
@@ -125,6 +126,8 @@ class Archiver:
                 while not self._stopping.is_set():
                     self._step()
             except OurError as error:  # the database, or what `prepare` found
+                if self._stopping.is_set():
+                    break
                 self.counters.add("database_errors", int(isinstance(error, StorageUnavailable)))
                 self._set_problem(str(error))
             except Exception as error:  # noqa: BLE001  a defect: say so, and begin afresh
@@ -135,13 +138,14 @@ class Archiver:
 
     def _begin_afresh(self) -> None:
         """As after a restart: forget what is under way, and take back what was claimed."""
-        self._life += 1
+        self._answers = queue.SimpleQueue()
         self.counters.add("files_released", len(self._in_hand))
         self._in_hand.clear()
         self._prepare()
         with self._database.begin() as connection:
             claims.prepare(connection, self._owner)
-        self._claim_at, self._renew_at = 0.0, time.monotonic() + RENEW
+        self._unsure.clear()
+        self._claim_at, self._renew_at, self._failures = 0.0, time.monotonic() + RENEW, 0
         self._set_problem(None)
 
     def _give_back(self) -> None:
@@ -158,9 +162,7 @@ class Archiver:
         now = time.monotonic()
         self._hand_out(now)
         if self._in_hand and now >= self._renew_at:
-            self._renew_at = now + RENEW
-            with self._database.begin() as connection:
-                claims.renew(connection, self._owner, list(self._in_hand), self._end_of_claim())
+            self._renew(now)
         self.statistics.update(self._database, now)
         answers = self._gather()
         if answers:
@@ -186,21 +188,19 @@ class Archiver:
             return
         if self.problem is not None:  # see with a few whether it is over
             room = min(room, 4)
+        until = self._end_of_claim()
         try:
-            with self._database.begin() as connection:
-                rows = claims.claim(
-                    connection,
-                    self._owner,
-                    self._settings.targets,
-                    limit=room,
-                    now=time.time(),
-                    until=self._end_of_claim(),
-                    max_attempts=self._settings.max_copy_attempts,
-                    only=self._only(),
-                )
+            rows = self._claim(room, until)
         except AlreadyStored:  # another archiver was faster
             self._claim_at = now + random.uniform(0.01, 0.05)
             return
+        except StorageUnavailable as error:
+            if not self._in_hand:
+                raise
+            self._unsure.append(until)
+            self._claim_at = now + self._database_failed(error)
+            return
+        self._database_answered()
         self._claim_at = now if len(rows) >= room else now + self._settings.poll_interval
         if not rows and not self._in_hand:
             self._look_at_archive()
@@ -210,8 +210,35 @@ class Archiver:
             jobs.append(Job(file, place_of(file)))
             self._in_hand[file.id] = jobs[-1]
         self.counters.add("files_claimed", len(jobs))
-        life = self._life
-        self.mover.submit(self._fitting(jobs), lambda *answer: self._answered(life, *answer))
+        answers = self._answers
+        self.mover.submit(self._fitting(jobs), lambda *answer: answers.put(answer))
+
+    def _claim(self, limit: int, until: float) -> list[sa.RowMapping]:
+        with self._database.begin() as connection:
+            if self._unsure:
+                claims.give_back(connection, self._owner, self._unsure)
+            rows = claims.claim(
+                connection,
+                self._owner,
+                self._settings.targets,
+                limit=limit,
+                now=time.time(),
+                until=until,
+                max_attempts=self._settings.max_copy_attempts,
+                only=self._only(),
+            )
+        self._unsure.clear()
+        return rows
+
+    def _renew(self, now: float) -> None:
+        try:
+            with self._database.begin() as connection:
+                claims.renew(connection, self._owner, list(self._in_hand), self._end_of_claim())
+        except StorageUnavailable as error:
+            self._renew_at = now + self._database_failed(error)
+        else:
+            self._database_answered()
+            self._renew_at = now + RENEW
 
     def _look_at_archive(self) -> None:
         """With nothing to do, see whether it could be done."""
@@ -246,11 +273,6 @@ class Archiver:
                 self._answers.put((job, Refused(NOT_PLACED, detail)))
         return fitting
 
-    def _answered(self, life: int, job: Job, outcome: Outcome) -> None:
-        """In a thread of the mover."""
-        if life == self._life:
-            self._answers.put((job, outcome))
-
     # -- outcomes -------------------------------------------------------------------------------
 
     def _gather(self) -> list[Answer]:
@@ -267,7 +289,7 @@ class Archiver:
                 found.append(self._answers.get(timeout=max(deadline - time.monotonic(), 0.0)))
         except queue.Empty:
             pass
-        return [(job, outcome) for job, outcome in found if job.file.id in self._in_hand]
+        return found
 
     def _settle(self, answers: Sequence[Answer]) -> None:
         """Write down ``answers``, whatever it takes, unless told to stop."""
@@ -282,10 +304,8 @@ class Archiver:
             else:
                 put_off.append((job, outcome))
         settled = self._write(archived, failed)
-        self._release(put_off)
         self._count([answer for answer in answers if not isinstance(answer[1], NotTried)], settled)
-        for job, _ in answers:
-            self._in_hand.pop(job.file.id, None)
+        self._release(put_off)
         if not self._in_hand:
             self.statistics.look_soon()
         faults = [outcome.detail for _, outcome in put_off if outcome.everything]
@@ -303,7 +323,8 @@ class Archiver:
             state = copies.CHANGED
         elif attempts < self._settings.max_copy_attempts:
             state = copies.WAITING
-            due = time.time() + min(self._settings.retry_wait * 2 ** (attempts - 1), LONGEST_WAIT)
+            doubled = 2.0 ** min(attempts - 1, 30)
+            due = time.time() + min(self._settings.retry_wait * doubled, LONGEST_WAIT)
         else:
             state = copies.MISSING if outcome.cause == MISSING else copies.FAILED
         if state != copies.WAITING:
@@ -326,10 +347,9 @@ class Archiver:
         if not archived and not failed:
             return set()
         try:
+            now = time.time()
             return self._until_committed(
-                lambda connection: claims.settle(
-                    connection, self._owner, archived, failed, time.time()
-                )
+                lambda connection: claims.settle(connection, self._owner, archived, failed, now)
             )
         except RowRefused as error:
             if len(archived) + len(failed) > 1:  # one of them; the others shall not suffer
@@ -345,22 +365,28 @@ class Archiver:
 
     def _until_committed(self, act: Callable[[sa.Connection], set[int]]) -> set[int]:
         """The result of ``act`` in a transaction, which is repeated while the database is away."""
-        failures = 0
         while True:
             try:
                 with self._database.begin() as connection:
                     result = act(connection)
             except StorageUnavailable as error:
-                self.counters.add("database_errors")
-                self._set_problem(str(error))
-                pause = DATABASE_WAITS[min(failures, len(DATABASE_WAITS) - 1)]
-                failures += 1
-                if self._stopping.wait(pause):
+                if self._stopping.wait(self._database_failed(error)):
                     raise
             else:
-                if failures:
-                    self._set_problem(None)
+                self._database_answered()
                 return result
+
+    def _database_failed(self, error: StorageUnavailable) -> float:
+        """Make that known; how long to wait before the next attempt [s]."""
+        self.counters.add("database_errors")
+        self._set_problem(str(error))
+        self._failures += 1
+        return DATABASE_WAITS[min(self._failures, len(DATABASE_WAITS)) - 1]
+
+    def _database_answered(self) -> None:
+        if self._failures:
+            self._failures = 0
+            self._set_problem(None)
 
     def _release(self, put_off: Sequence[tuple[Job, NotTried]]) -> None:
         """Give files back that are not to blame, to be tried again before long."""
@@ -385,6 +411,11 @@ class Archiver:
 
             self._until_committed(act)
             self.counters.add("files_released", len(ids))
+            self._out_of_hand(ids)
+
+    def _out_of_hand(self, ids: Iterable[int]) -> None:
+        for number in ids:
+            self._in_hand.pop(number, None)
 
     def _count(self, answers: Sequence[Answer], settled: set[int]) -> None:
         done = []
@@ -403,6 +434,7 @@ class Archiver:
                 done.append(job)
             elif isinstance(outcome, Refused):
                 self.counters.add(outcome.cause)
+        self._out_of_hand(job.file.id for job, _ in answers)
         if done:
             self._on_archived(done)
 
@@ -437,19 +469,3 @@ class Archiver:
                 "problem": self.statistics.problem,
             },
         }
-
-
-def file_of(row: sa.RowMapping) -> File:
-    """The :class:`~socs.archive.paths.File` of a row of the files table."""
-    return File(
-        id=row["id"],
-        path=row["path"],
-        action=row["action"],
-        timestamp=row["timestamp"],
-        action_timestamp=row["action_timestamp"],
-        plot=bool(row["plot"]),
-        pub_id=row["pub_id"],
-        instance_id=row["instance_id"],
-        md5sum=bytes(row["md5sum"]),
-        attempts=row["failed_copy_attempts"] or 0,
-    )

@@ -155,6 +155,15 @@ def _due(
     return found
 
 
+def give_back(connection: sa.Connection, owner: str, untils: Collection[float]) -> None:
+    """Undo the claims of ``owner`` that end at ``untils``; some may never have been committed."""
+    connection.execute(
+        table.update()
+        .where(table.c.state == COPYING, table.c.owner == owner, table.c.due.in_(untils))
+        .values(due=0.0)
+    )
+
+
 def renew(connection: sa.Connection, owner: str, ids: Collection[int], until: float) -> None:
     """Keep the claims on ``ids`` until ``until`` (UNIX time [s])."""
     connection.execute(_claimed(owner, ids).values(due=until))
@@ -188,8 +197,15 @@ def settle(
 
     Files that are not claimed by ``owner`` any more are left as they are.
 
+    Args:
+        connection: open transaction.
+        owner: instance id of the archiver.
+        archived: files that have a copy.
+        failed: files with a failed attempt.
+        now: UNIX time [s]; the same when it is not known whether an earlier call was committed.
+
     Returns:
-        The ids of those that were.
+        The ids of those that were, or that an earlier call with the same arguments has settled.
     """
     mine = _held(connection, owner, [a.file_id for a in archived] + [f.file_id for f in failed])
     columns = files.table.c
@@ -227,7 +243,35 @@ def settle(
             files.table.update().where(columns.id == sa.bindparam("f")),
             [{"f": item.file_id, "failed_copy_attempts": item.attempts} for item in refused],
         )
-    return set(mine)
+    left = [item for item in archived if item.file_id not in mine]
+    return set(mine) | _settled_before(
+        connection, owner, left, [item for item in failed if item.file_id not in mine], now
+    )
+
+
+def _settled_before(
+    connection: sa.Connection,
+    owner: str,
+    archived: Sequence[Archived],
+    failed: Sequence[Failure],
+    now: float,
+) -> set[int]:
+    """Ids of those that :func:`settle` has written down, though no answer to that COMMIT came."""
+    expected: dict[int, tuple[object, ...]] = {}
+    expected |= {item.file_id: (ARCHIVED, None, now) for item in archived}
+    expected |= {item.file_id: (item.state, item.due, item.attempts) for item in failed}
+    if not expected:
+        return set()
+    query = (
+        sa.select(table, files.table.c.failed_copy_attempts)
+        .join(files.table, files.table.c.id == table.c.file_id)
+        .where(table.c.file_id.in_(list(expected)), table.c.owner == owner)
+    )
+    found: dict[int, tuple[object, ...]] = {}
+    for row in connection.execute(query):
+        last = row.archived_at if row.state == ARCHIVED else row.failed_copy_attempts
+        found[row.file_id] = (row.state, row.due, last)
+    return {number for number, seen in found.items() if seen == expected[number]}
 
 
 def _claimed(owner: str, ids: Collection[int]) -> sa.Update:
