@@ -15,9 +15,8 @@ from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.threads import deferToThread
 
 from socs.agent import patiently, run_agent, sleep
-from socs.archive.archiver import Archiver
 from socs.archive.publish import ArchiveFeeds
-from socs.archive.service import make_archiver
+from socs.archive.service import ArchiveService
 from socs.archive.settings import add_options, archive_settings
 from socs.db.engine import Database
 from socs.errors import OurError
@@ -43,7 +42,7 @@ class PysmurfArchiver:
         self.settings = archive_settings(args)
         self.database = Database()
         self.feeds = ArchiveFeeds(agent)
-        self.archiver: Archiver | None = None
+        self.service: ArchiveService | None = None
 
     def _report(self, text: str) -> None:
         """A line for the log, from any thread."""
@@ -82,29 +81,29 @@ class PysmurfArchiver:
 
         """
         try:
-            archiver = yield deferToThread(self._start)
+            service = yield deferToThread(self._start)
         except OurError as error:
             return False, str(error)
         while session.status in ("starting", "running"):
-            yield self._update(session, archiver)
+            yield self._update(session, service)
             yield sleep(PERIOD)
         yield self.close()
-        self._show(session, archiver.status())
+        self._show(session, service.status())
         return True, "Stopped archiving"
 
-    def _start(self) -> Archiver:
-        self.archiver = make_archiver(self.settings, self.database, report=self._report)
-        self.archiver.start()
-        return self.archiver
+    def _start(self) -> ArchiveService:
+        self.service = ArchiveService(self.settings, self.database, report=self._report)
+        self.service.start()
+        return self.service
 
     @inlineCallbacks
-    def _update(self, session: ocs_agent.OpSession, archiver: Archiver) -> Any:
+    def _update(self, session: ocs_agent.OpSession, service: ArchiveService) -> Any:
         def stuck() -> None:
             session.degraded = True
             session.data["troubles"] = [f"{self.settings.data_dir} hangs"]
 
         status = yield patiently(
-            deferToThread(archiver.status),
+            deferToThread(service.status),
             wanted=lambda: session.status in ("starting", "running"),
             stuck=stuck,
         )
@@ -124,9 +123,9 @@ class PysmurfArchiver:
     @inlineCallbacks
     def close(self) -> Any:
         """Stop archiving; what is under way is done again after the next start."""
-        archiver, self.archiver = self.archiver, None
-        if archiver is not None:
-            yield deferToThread(archiver.stop)
+        service, self.service = self.service, None
+        if service is not None:
+            yield deferToThread(service.stop)
 
 
 def make_parser(parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
