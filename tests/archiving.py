@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from socs.archive.archiver import Archiver
-from socs.archive.service import make_archiver
+from socs.archive.service import ArchiveService
 from socs.archive.settings import ArchiveSettings
 from socs.archive.storage import STAGING
 from socs.db import copies
@@ -424,15 +424,15 @@ def running_archiver(
     """An archiver of ``source`` in this process; ``log`` holds its lines."""
     database = Database(environ, statement_timeout=2)
     lines: list[str] = []
-    archiver = make_archiver(
+    service = ArchiveService(
         ArchiveSettings(**settings_of(source, **settings)), database, report=lines.append
     )
-    archiver.log = lines
-    archiver.start()
+    service.archiver.log = lines
+    service.start()
     try:
-        yield archiver
+        yield service.archiver
     finally:
-        archiver.stop()
+        service.stop()
         database.close()
 
 

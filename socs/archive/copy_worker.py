@@ -73,6 +73,7 @@ class _Copying:
             request.instance_id,
             file_mode=request.file_mode,
             directory_mode=request.directory_mode,
+            tick=lambda: tick(0),
         )
         self._roots = request.roots
         self._largest = request.largest

@@ -20,8 +20,7 @@ from typing import Any
 
 import psutil
 
-from socs.archive.archiver import Archiver
-from socs.archive.service import make_archiver
+from socs.archive.service import ArchiveService
 from socs.archive.settings import ArchiveSettings
 from socs.db.engine import Database
 from socs.testing import wait_until
@@ -112,8 +111,8 @@ def at_the_end_killed(*victims: ArchiverProcess) -> Iterator[None]:
                 victim.kill()
 
 
-def _write_status(archiver: Archiver, path: Path) -> None:
-    path.with_suffix(".new").write_text(json.dumps(archiver.status()))
+def _write_status(service: ArchiveService, path: Path) -> None:
+    path.with_suffix(".new").write_text(json.dumps(service.status()))
     path.with_suffix(".new").rename(path)
 
 
@@ -122,12 +121,12 @@ def main(settings: str, status: str) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     fields = json.loads(Path(settings).read_text())
-    archiver = make_archiver(ArchiveSettings(**fields), Database(), report=print)
-    archiver.start()
+    service = ArchiveService(ArchiveSettings(**fields), Database(), report=print)
+    service.start()
     while not stop.wait(0.1):
-        _write_status(archiver, Path(status))
-    archiver.stop(PATIENCE)
-    _write_status(archiver, Path(status))
+        _write_status(service, Path(status))
+    service.stop(PATIENCE)
+    _write_status(service, Path(status))
 
 
 if __name__ == "__main__":
