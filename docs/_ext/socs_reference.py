@@ -1,15 +1,17 @@
 """Directives that render reference pages from the code, so that the two cannot differ.
 
-=====================  ==============================================================
-``counters:: TABLE``   a table of :mod:`socs.counters`: name, unit, meaning, action
-``conservation::``     the equations that hold between counters
-``limits::``           :mod:`socs.pysmurf.limits`
-``message-types::``    the types of :mod:`socs.pysmurf.decode` and how they are counted
-``sequence-places::``  what an arriving sequence number can be
-``files-table::``      columns of the files table, as MariaDB stores them
-``files-ddl::``        the SQL that creates the tables
-``spool-states::``     states of an entry of the spool, as a diagram and a table
-=====================  ==============================================================
+========================  ==================================================================
+``counters:: TABLE``      a table of :mod:`socs.counters`: name, unit, meaning, action
+``conservation:: TABLE``  equations of :mod:`socs.counters` that hold between counters
+``limits::``              :mod:`socs.pysmurf.limits`
+``message-types::``       the types of :mod:`socs.pysmurf.decode` and how they are counted
+``sequence-places::``     what an arriving sequence number can be
+``files-table::``         columns of the files table, as MariaDB stores them
+``copies-table::``        columns of the table of copies
+``files-ddl::``           the SQL that creates the tables
+``spool-states::``        states of an entry of the spool, as a diagram and a table
+``copy-states::``         states of a copy, as a table
+========================  ==================================================================
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from sqlalchemy.dialects import mysql
 from state_diagram import draw
 
 from socs import counters
-from socs.db import batches, pysmurf_files_manager, spool
+from socs.db import batches, copies, pysmurf_files_manager, spool
 from socs.pysmurf import decode, limits, sequence
 
 
@@ -57,10 +59,11 @@ def counters_rst(name: str) -> list[str]:
     return list_table(("Name", "Unit", "Meaning", "When it moves"), rows, "22 10 38 30")
 
 
-def conservation_rst() -> list[str]:
-    """One definition list entry per equation."""
+def conservation_rst(name: str = "CONSERVATION") -> list[str]:
+    """One list entry per equation of the table ``name``."""
+    equations: Sequence[counters.Conservation] = getattr(counters, name)
     lines: list[str] = []
-    for equation in counters.CONSERVATION:
+    for equation in equations:
         whole = " + ".join(map(code, equation.whole))
         parts = " + ".join(map(code, equation.parts))
         lines += [f"* {whole} = {parts}"]
@@ -117,13 +120,22 @@ def sequence_places_rst() -> list[str]:
 
 def files_table_rst() -> list[str]:
     """Columns and indexes of the files table."""
-    table = pysmurf_files_manager.table
+    return table_rst(pysmurf_files_manager.table, "Primary key, in the order of registration")
+
+
+def copies_table_rst() -> list[str]:
+    """Columns and indexes of the table of copies."""
+    return table_rst(copies.table, "Primary key: the ``id`` of the file in the files table")
+
+
+def table_rst(table: sa.Table, key: str) -> list[str]:
+    """Columns and indexes of ``table``, whose primary key means ``key``."""
     dialect = mysql.dialect()
     rows = [
         (
             code(column.name) + ("" if column.nullable else " (required)"),
             column.type.compile(dialect),
-            column.comment or "Primary key, in the order of registration",
+            literals(column.comment) if column.comment else key,
         )
         for column in table.columns
     ]
@@ -133,10 +145,10 @@ def files_table_rst() -> list[str]:
 
 
 def create_statements() -> list[str]:
-    """The statements that make both tables on MariaDB."""
+    """The statements that make all tables on MariaDB."""
     dialect = mysql.dialect()
     statements = []
-    for table in (pysmurf_files_manager.table, batches.table):
+    for table in (pysmurf_files_manager.table, batches.table, copies.table):
         statements.append(str(sa.schema.CreateTable(table).compile(dialect=dialect)))
         statements += [
             str(sa.schema.CreateIndex(index).compile(dialect=dialect))
@@ -152,6 +164,15 @@ def spool_states_rst() -> list[str]:
         for state, (who, into) in spool.STATES.items()
     ]
     return list_table(("State", "Moved on by", "Into"), rows, "20 25 55")
+
+
+def copy_states_rst() -> list[str]:
+    """What each state means, who moves a copy on, and into which states."""
+    rows = [
+        (code(state), literals(meaning), who, ", ".join(map(code, into)) or "\\-")
+        for state, (meaning, who, into) in copies.STATES.items()
+    ]
+    return list_table(("State", "Meaning", "Moved on by", "Into"), rows, "14 38 16 32")
 
 
 class Rendered(SphinxDirective):
@@ -189,11 +210,13 @@ def setup(app: Any) -> dict[str, Any]:
     """Called by Sphinx."""
     writers = {
         "counters": (counters_rst, 1),
-        "conservation": (conservation_rst, 0),
+        "conservation": (conservation_rst, 1),
         "limits": (limits_rst, 0),
         "message-types": (message_types_rst, 0),
         "sequence-places": (sequence_places_rst, 0),
         "files-table": (files_table_rst, 0),
+        "copies-table": (copies_table_rst, 0),
+        "copy-states": (copy_states_rst, 0),
     }
     for name, (writer, arguments) in writers.items():
         attributes = {"write": staticmethod(writer), "required_arguments": arguments}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from socs.db import batches
+from socs.db import batches, claims, copies
 from socs.db import pysmurf_files_manager as files
+from socs.db.claims import Archived
 from socs.db.engine import Database
 from socs.errors import StorageError
 from socs.testing.mariadb import MariaDB, find_program
@@ -101,22 +102,64 @@ def test_the_monitor_may_do_nothing_else(monitor: Database, statement: str) -> N
         connection.exec_driver_sql(statement)
 
 
-def test_the_archiver_may_update_files_and_not_drop_them(server: MariaDB) -> None:
-    archiver = database(server, "socs_archiver", PASSWORDS["DB_ARCHIVER_PW"])
-    try:
-        with archiver.begin() as connection:
-            connection.exec_driver_sql("UPDATE pysmurf_files_v1 SET copied = 1")
-        with pytest.raises(StorageError, match="denied"):
-            files.drop_table(archiver)
-    finally:
-        archiver.close()
+@pytest.fixture
+def archiver(server) -> Iterator[Database]:
+    found = database(server, "socs_archiver", PASSWORDS["DB_ARCHIVER_PW"])
+    yield found
+    found.close()
+
+
+def test_the_archiver_finds_its_tables_and_archives(monitor: Database, archiver: Database) -> None:
+    with monitor.begin() as connection:
+        row = {"path": "/data/b", "instance_id": "monitor", "failed_copy_attempts": 0}
+        row |= {"copied": False, "md5sum": bytes(16)}
+        files.add_entries(connection, [files.row_of(row)])
+    assert copies.create_table(archiver) is False
+    with archiver.begin() as connection:
+        claims.prepare(connection, "archiver")
+        (claimed,) = claims.claim(
+            *(connection, "archiver", ["monitor"]),
+            **{"limit": 1, "now": 1.0, "until": 2.0, "max_attempts": 5},
+        )
+        claims.renew(connection, "archiver", [claimed["id"]], 3.0)
+        stored = Archived(claimed["id"], "/archive/b", 1)
+        assert claims.settle(connection, "archiver", [stored], [], 2.0) == {claimed["id"]}
+        copies.damaged(connection, claimed["id"], copies.LOST, "it has gone")
+        assert copies.retry(connection, [claimed["id"]]) == 1
+        assert copies.ignore(connection, [claimed["id"]], "enough") == 1
+        assert copies.counts(connection) == {copies.IGNORED: 1}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM pysmurf_files_v1",
+        "DELETE FROM socs_copies_v1",
+        "UPDATE socs_spool_batches_v1 SET files = 0",
+        "DROP TABLE socs_copies_v1",
+        "CREATE TABLE another (a INT)",
+    ],
+)
+def test_the_archiver_may_do_nothing_else(archiver: Database, statement: str) -> None:
+    with pytest.raises(StorageError, match="denied"), archiver.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def test_the_monitor_has_no_business_with_copies(monitor: Database) -> None:
+    with pytest.raises(StorageError, match="denied"), monitor.read() as connection:
+        copies.counts(connection)
 
 
 def test_the_administrator_may_drop_and_create(server: MariaDB) -> None:
     admin = database(server, "socs_admin", PASSWORDS["DB_ADMIN_PW"])
     try:
         files.drop_table(admin)
+        with admin.begin() as connection:
+            copies.table.drop(connection)
         assert len(files.missing_tables(admin)) == 2
-        assert files.create_table(admin) is True
+        assert copies.create_table(admin) is True
+        assert files.missing_tables(admin) == []
+        with admin.read() as connection:
+            assert copies.counts(connection) == {}
     finally:
         admin.close()

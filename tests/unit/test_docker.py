@@ -18,7 +18,9 @@ from ocs import agent_cli, site_config
 from sqlalchemy.dialects import mysql
 
 from socs import plugin
-from socs.db import batches, pysmurf_files_manager
+from socs.archive.settings import archive_settings
+from socs.cli import host_checks
+from socs.db import batches, copies, pysmurf_files_manager
 from socs.sim.site_files import router_config
 
 ROOT = Path(__file__).parents[2]
@@ -210,6 +212,33 @@ def test_monitor_keeps_the_settings_of_the_seed() -> None:
     ]
 
 
+def test_the_archiver_reads_files_and_reaches_other_hosts() -> None:
+    (archiver,) = services(DOCKER / "pysmurf-archiver" / "docker-compose.yml").values()
+    assert "/data:/data:ro" in archiver["volumes"]
+    assert "${SSH_DIR}:/home/ocs/.ssh:ro" in archiver["volumes"]
+    assert archiver["environment"]["MYSQL_USER"] == "socs_archiver"
+    assert archiver["environment"]["MYSQL_PASSWORD"] == "${DB_ARCHIVER_PW}"
+    installed = " ".join(rest for word, rest in stages()["pysmurf-archiver"] if word == "RUN")
+    assert set(host_checks.PROGRAMS) == {"rsync", "ssh"}
+    assert {"rsync", "openssh-client"} <= set(installed.split())
+
+
+def test_the_archive_of_the_site_is_on_a_mounted_directory() -> None:
+    config = yaml.safe_load((DOCKER / "config" / "default.yaml").read_text())
+    (block,) = config["hosts"].values()
+    (entry,) = [e for e in block["agent-instances"] if e["agent-class"] == "PysmurfArchiver"]
+    settings = archive_settings(
+        parse("PysmurfArchiver", [*flattened(entry["arguments"]), "--instance-id", "archiver"])
+    )
+    archiver = services(DOCKER / "docker-compose.yml")["ocs-pysmurf-archiver"]
+    (mounted,) = [v.split(":")[1] for v in archiver["volumes"] if v.startswith("${ARCHIVE_DIR}")]
+    assert settings.data_dir.startswith(f"{mounted}/")  # one that is not there is noticed
+    assert settings.targets == [
+        e["instance-id"] for e in block["agent-instances"] if e["agent-class"] == "PysmurfMonitor"
+    ]
+    assert settings.data_dir in (DOCKER / ".env.example").read_text()
+
+
 def used_variables() -> set[str]:
     return {name for file in COMPOSE_FILES for name in VARIABLE.findall(file.read_text())}
 
@@ -351,7 +380,7 @@ def statements(sql: str) -> list[str]:
 def test_tables_of_the_container_are_those_of_the_code() -> None:
     dialect = mysql.dialect()
     wanted = []
-    for table in (pysmurf_files_manager.table, batches.table):
+    for table in (pysmurf_files_manager.table, batches.table, copies.table):
         wanted.append(sa.schema.CreateTable(table))
         wanted += [sa.schema.CreateIndex(index) for index in table.indexes]
     from_code = [" ".join(str(ddl.compile(dialect=dialect)).split()) for ddl in wanted]
@@ -425,6 +454,12 @@ def test_grants_are_those_of_the_documentation() -> None:
     monitor = {table: rights for user, table, rights in given if user == "socs_monitor"}
     tables = (pysmurf_files_manager.table.name, batches.table.name)
     assert monitor == {name: {"INSERT", "SELECT"} for name in tables}
+    archiver = {table: rights for user, table, rights in given if user == "socs_archiver"}
+    assert archiver == {
+        pysmurf_files_manager.table.name: {"INSERT", "SELECT", "UPDATE"},
+        batches.table.name: {"INSERT", "SELECT"},
+        copies.table.name: {"INSERT", "SELECT", "UPDATE"},
+    }
     changers = {user for user, table, rights in given if "UPDATE" in rights}
     assert changers == {"socs_archiver"}
     droppers = {user for user, table, rights in given if "DROP" in rights}

@@ -34,3 +34,21 @@ CREATE TABLE socs_spool_batches_v1 (
     digest CHAR(16) NOT NULL,
     PRIMARY KEY (spool_id, batch)
 )ENGINE=InnoDB CHARSET=ascii;
+
+CREATE TABLE socs_copies_v1 (
+    file_id BIGINT NOT NULL,
+    state VARCHAR(16) NOT NULL COMMENT 'See the states of a copy',
+    owner VARCHAR(255) COMMENT 'Instance id of the archiver that has or had it',
+    due DOUBLE COMMENT 'End of a claim, or time of the next attempt (UNIX time)',
+    cause VARCHAR(64) COMMENT 'Why the last attempt failed: a counter name',
+    detail VARCHAR(1024) COMMENT 'The same in words',
+    md5sum BINARY(16) COMMENT 'MD5 of the file as found, if not that of the files table',
+    source VARCHAR(1024) COMMENT 'Where the file was written',
+    size BIGINT COMMENT 'Bytes of the archived copy',
+    archived_at DOUBLE COMMENT 'When it was archived (UNIX time)',
+    verified_at DOUBLE COMMENT 'When its MD5 was last found right (UNIX time)',
+    deleted_at DOUBLE COMMENT 'When the file at `source` was deleted (UNIX time)',
+    PRIMARY KEY (file_id)
+)ENGINE=InnoDB CHARSET=utf8mb4 ROW_FORMAT=DYNAMIC COLLATE utf8mb4_bin;
+
+CREATE INDEX ix_socs_copies_v1_due ON socs_copies_v1 (state, due);

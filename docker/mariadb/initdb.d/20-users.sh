@@ -21,6 +21,7 @@ socs_users() {
     socs_user socs_archiver "$DB_ARCHIVER_PW"
     socs_grant socs_archiver "INSERT, SELECT, UPDATE" pysmurf_files_v1
     socs_grant socs_archiver "INSERT, SELECT" socs_spool_batches_v1
+    socs_grant socs_archiver "INSERT, SELECT, UPDATE" socs_copies_v1
 
     socs_user socs_admin "$DB_ADMIN_PW"
     socs_grant socs_admin "CREATE, DROP, INDEX, INSERT, SELECT, DELETE" "*"
