@@ -41,6 +41,8 @@ clean:
 servers:
 	@.ci/need mariadbd mariadb-server
 	@.ci/need rsync rsync
+	@.ci/need sshd openssh-server
+	@.ci/need ssh openssh-client
 	@.ci/need strace strace
 	@.ci/need faketime faketime
 

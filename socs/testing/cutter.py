@@ -75,6 +75,7 @@ class TcpCutter(Closing):
         self._links: list[_Link] = []
         self._cuts = 0
         self._accepted = 0
+        self._replied = 0
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
         self._listen_somewhere()
@@ -88,6 +89,11 @@ class TcpCutter(Closing):
     def accepted(self) -> int:
         """Connections taken so far."""
         return self._accepted
+
+    @property
+    def replied(self) -> int:
+        """Bytes passed on so far from the server to clients."""
+        return self._replied
 
     @property
     def connections(self) -> int:
@@ -174,7 +180,14 @@ class TcpCutter(Closing):
                 client.close()
                 continue
             server.settimeout(None)
-            link = _Link(client, server, self._flowing, self._moment_for, self._count_cut)
+            link = _Link(
+                client,
+                server,
+                self._flowing,
+                self._moment_for,
+                on_cut=self._count_cut,
+                on_reply=self._count_reply,
+            )
             with self._lock:
                 self._links = [known for known in self._links if known.open]
                 self._links.append(link)
@@ -193,6 +206,10 @@ class TcpCutter(Closing):
         with self._lock:
             self._cuts += 1
 
+    def _count_reply(self, size: int) -> None:
+        with self._lock:
+            self._replied += size
+
 
 class _Link:
     """One connection: a client's and the server's socket, and a thread for each direction."""
@@ -203,13 +220,16 @@ class _Link:
         server: socket.socket,
         flowing: threading.Event,
         moment_for: Callable[[bytes], Moment | None],
+        *,
         on_cut: Callable[[], None],
+        on_reply: Callable[[int], None],
     ) -> None:
         self._client = client
         self._server = server
         self._flowing = flowing
         self._moment_for = moment_for
         self._on_cut = on_cut
+        self._on_reply = on_reply
         self._lock = threading.Lock()
         self._awaiting_reply = False  # to be cut when the next reply is there
         self._ended_pumps = 0
@@ -267,6 +287,7 @@ class _Link:
                 self._cut_as_armed()
                 return
             self._client.sendall(chunk)
+            self._on_reply(len(chunk))
         self._flowing.wait()
         self._client.shutdown(socket.SHUT_WR)
 
