@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from socs.cli.findings import Finding, fail, ok, warn
-from socs.db import batches
+from socs.db import batches, copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database, data_dir, mariadb_settings
 from socs.errors import ConfigError, SocsError, StorageUnavailable
@@ -21,13 +21,18 @@ CREATE = "run `socs files create` as a user that may create tables"
 
 
 def check_database(
-    environ: Mapping[str, str], *, archiver: bool = False, created_by: str | None = None
+    environ: Mapping[str, str],
+    *,
+    archiver: bool = False,
+    created_by: str | None = None,
+    copies_created_by: str | None = None,
 ) -> list[Finding]:
     """All checks of the database that ``environ`` describes. Changes nothing in it.
 
     Args:
-        archiver: an archiver is configured, which needs UPDATE.
+        archiver: an archiver is configured, which needs UPDATE and the table of copies.
         created_by: agent of this site that creates missing tables by itself.
+        copies_created_by: agent that creates that of the copies too.
     """
     try:
         if mariadb_settings(environ) is None:
@@ -39,7 +44,8 @@ def check_database(
     except ConfigError as error:
         return [fail(SUBJECT, str(error), "correct the environment variables")]
     try:
-        return _check(database, archiver, created_by)
+        found = _check(database, created_by)
+        return found + (_check_copies(database, copies_created_by) if archiver else [])
     except SocsError as error:
         remedy = "see the message; the agents need the same MYSQL_ variables as this command"
         return [fail(SUBJECT, str(error), remedy)]
@@ -53,7 +59,7 @@ def _missing(text: str, created_by: str | None) -> Finding:
     return warn(SUBJECT, text, f"{created_by} will create it when it starts, or {CREATE}")
 
 
-def _check(database: Database, archiver: bool, created_by: str | None) -> list[Finding]:
+def _check(database: Database, created_by: str | None) -> list[Finding]:
     missing = files.missing_tables(database)
     found = [ok(SUBJECT, f"{database.description} answers")]
     if missing:
@@ -61,10 +67,23 @@ def _check(database: Database, archiver: bool, created_by: str | None) -> list[F
     else:
         found.append(check_columns(database))
         if found[-1].level == "OK":
-            found += _check_privileges(database, archiver)
+            found += _check_privileges(database)
     if database.is_mariadb:
         found += _check_server(database)
     return found
+
+
+def _check_copies(database: Database, created_by: str | None) -> list[Finding]:
+    """What an archiver needs."""
+    with database.read() as connection:
+        inspector = sa.inspect(connection)
+        there = [inspector.has_table(t.name) for t in (files.table, copies.table)]
+    if not there[1]:
+        return [_missing(f"lacks {copies.table.name}", created_by)]
+    if not there[0]:
+        return []  # said already
+    wanted = [(files.table, ("UPDATE",)), (copies.table, ("SELECT", "INSERT", "UPDATE"))]
+    return _refusals(database, wanted) or [ok(SUBJECT, "this user may archive files")]
 
 
 def check_columns(database: Database) -> Finding:
@@ -80,19 +99,21 @@ def check_columns(database: Database) -> Finding:
     return ok(SUBJECT, f"table {files.table.name} is there")
 
 
-def _check_privileges(database: Database, archiver: bool) -> list[Finding]:
-    wanted: list[tuple[sa.Table, tuple[str, ...]]]
+def _check_privileges(database: Database) -> list[Finding]:
     wanted = [(files.table, ("SELECT", "INSERT")), (batches.table, ("SELECT", "INSERT"))]
-    if archiver:
-        wanted.append((files.table, ("UPDATE",)))
+    return _refusals(database, wanted) or [ok(SUBJECT, "this user may register files")]
+
+
+def _refusals(
+    database: Database, wanted: Iterable[tuple[sa.Table, tuple[str, ...]]]
+) -> list[Finding]:
+    """The ``wanted`` privileges that the user does not have."""
     lacking = [
         (privilege, table.name, reason)
         for table, privileges in wanted
         for privilege in privileges
         if (reason := _refused(database, _statement(privilege, table)))
     ]
-    if not lacking:
-        return [ok(SUBJECT, "this user may do what the agents of this site do")]
     return [
         fail(SUBJECT, f"{privilege} on {table} is refused: {reason}", _grant(privilege, table))
         for privilege, table, reason in lacking

@@ -5,12 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from socs.cli import agent_checks, database_checks, host_checks, router_checks, site_checks
+from socs.cli import (
+    agent_checks,
+    archive_checks,
+    database_checks,
+    host_checks,
+    router_checks,
+    site_checks,
+)
 from socs.cli.findings import Finding, failed, print_findings
-from socs.cli.site_checks import Instance, SiteView
+from socs.cli.site_checks import SiteView
 from socs.pysmurf.settings import StreamSettings, stream_settings
 
 MONITOR, ARCHIVER = "PysmurfMonitor", "PysmurfArchiver"
@@ -55,11 +62,13 @@ def examine(
         found += more
         found += router_checks.check_router(view.hub)
     instances = view.instances if view is not None else ()
+    archivers = [each.instance_id for each in instances if each.agent_class == ARCHIVER]
     creators = [name for name, args in parsed.items() if getattr(args, "create_table", False)]
     found += database_checks.check_database(
         environ,
-        archiver=any(instance.agent_class == ARCHIVER for instance in instances),
+        archiver=bool(archivers),
         created_by=creators[0] if creators else None,
+        copies_created_by=next((name for name in creators if name in archivers), None),
     )
     if view is not None:
         found += examine_host(view, parsed)
@@ -109,8 +118,8 @@ def examine_agents(view: SiteView) -> tuple[list[Finding], Parsed]:
 
 
 def examine_host(view: SiteView, parsed: Parsed) -> list[Finding]:
-    """The checks of this host's kernel, ports and directories, for its monitors."""
-    monitors = _monitors(view.instances, parsed)
+    """The checks of this host's kernel, ports, directories and keys, for its agents."""
+    monitors = [(name, stream_settings(parsed[name])) for name in _here(view, parsed, MONITOR)]
     found = host_checks.check_shared_ports(monitors)
     rmem_max = host_checks.read_rmem_max()
     privileged = host_checks.has_net_admin()
@@ -126,19 +135,21 @@ def examine_host(view: SiteView, parsed: Parsed) -> list[Finding]:
         found += wrong_address or [_check_port(view, name, settings)]
         found += host_checks.check_data_roots(name, settings.roots)
         found.append(host_checks.check_spool(name, settings.spool_dir, settings.spool_quota))
+    for name in _here(view, parsed, ARCHIVER):
+        found += archive_checks.check_archiver(name, parsed[name], view.instance_ids)
     return found
 
 
-def _monitors(instances: Sequence[Instance], parsed: Parsed) -> list[tuple[str, StreamSettings]]:
-    """Settings of the monitors that run on this host itself, by instance id."""
+def _here(view: SiteView, parsed: Parsed, agent_class: str) -> list[str]:
+    """Instance ids of the agents of a class that run on this host itself, with right options."""
     names = [
         instance.instance_id
-        for instance in instances
-        if instance.agent_class == MONITOR
+        for instance in view.instances
+        if instance.agent_class == agent_class
         and instance.instance_id in parsed
         and not instance.in_container
     ]
-    return [(name, stream_settings(parsed[name])) for name in dict.fromkeys(names)]
+    return list(dict.fromkeys(names))
 
 
 def _check_port(view: SiteView, name: str, settings: StreamSettings) -> Finding:

@@ -150,7 +150,7 @@ def check_data_roots(subject: str, roots: Sequence[str]) -> list[Finding]:
             found.append(fail(subject, f"data root {root} is no directory here", remedy))
         elif not os.access(path, os.R_OK | os.X_OK):
             remedy = "give the user that runs the agent read access to it"
-            found.append(fail(subject, f"data root {root} cannot be read by {_user()}", remedy))
+            found.append(fail(subject, f"data root {root} cannot be read by {user()}", remedy))
         else:
             found.append(ok(subject, f"data root {root} can be read"))
     return found
@@ -162,7 +162,7 @@ def check_spool(subject: str, directory: Path, quota: int) -> Finding:
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        text = f"spool directory {directory}: {existing} cannot be written by {_user()}"
+        text = f"spool directory {directory}: {existing} cannot be written by {user()}"
         return fail(subject, text, "change --data-dir, or the owner of the directory")
     used = sum(file.stat().st_size for file in directory.glob("spool.sqlite*"))
     free = shutil.disk_usage(existing).free
@@ -183,5 +183,6 @@ def check_programs(which: Callable[[str], str | None] = shutil.which) -> list[Fi
     ]
 
 
-def _user() -> str:
+def user() -> str:
+    """The user that this runs as, for people."""
     return f"user id {os.geteuid()}"

@@ -49,12 +49,14 @@ class SiteView:
         host: name of the host's block; empty if there is none for this host.
         host_block: that block.
         instances: the agents of that block.
+        instance_ids: those of all agents of the site.
     """
 
     hub: Mapping[str, Any]
     host: str = ""
     host_block: Mapping[str, Any] = field(default_factory=dict)
     instances: Sequence[Instance] = ()
+    instance_ids: Sequence[str] = ()
 
 
 def find_site_file(site_file: str | None, environ: Mapping[str, str]) -> Path | Finding:
@@ -175,7 +177,7 @@ def view_of(data: Mapping[str, Any], host_names: Iterable[str]) -> tuple[SiteVie
     }
     instances = [_instance(each) for each in block["agent-instances"]]
     agents = ", ".join(each.instance_id for each in instances) or "none"
-    view = SiteView({**data["hub"], **overrides}, host, block, instances)
+    view = SiteView({**data["hub"], **overrides}, host, block, instances, list(_ids(data)))
     return view, ok("host", f"block {host!r}, agents: {agents}")
 
 
@@ -198,17 +200,19 @@ def _flat(items: Iterable[Any]) -> Iterable[Any]:
 
 def check_duplicate_ids(data: Mapping[str, Any]) -> list[Finding]:
     """Instance ids that more than one agent has, on whichever host; they are addresses."""
-    ids = Counter(
-        instance["instance-id"]
-        for block in data["hosts"].values()
-        for instance in block["agent-instances"]
-    )
+    ids = Counter(_ids(data))
     remedy = "give each agent an id of its own; the router lets only one of them in"
     return [
         fail("instance-id", f"{name!r} is used {count} times", remedy)
         for name, count in ids.items()
         if count > 1
     ]
+
+
+def _ids(data: Mapping[str, Any]) -> Iterable[str]:
+    for block in data["hosts"].values():
+        for instance in block["agent-instances"]:
+            yield instance["instance-id"]
 
 
 def check_crossbar_timeout(

@@ -12,6 +12,7 @@ import yaml
 from socs.cli import database_checks, router_checks
 from socs.cli.doctor import examine
 from socs.cli.main import main
+from socs.db import copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
 from socs.sim.ports import free_port
@@ -69,6 +70,37 @@ def test_a_missing_table_is_a_warning_if_the_monitor_makes_it(site, environ, tmp
 def test_a_missing_table_fails_if_nobody_makes_it(site, environ, tmp_path):
     made = site([monitor(tmp_path, ["--receive-buffer", 0.1], ["--create-table", "false"])])
     assert wrong(look(made, environ)) == [("FAIL", "database")]
+
+
+def archiver(root: Path, *arguments: object) -> AgentInstance:
+    options = [["--target", "monitor"], ["--data-dir", f"{root}/archive"], *arguments]
+    return AgentInstance("PysmurfArchiver", "archiver", options)
+
+
+def test_an_archiver_has_its_own_checks(site, environ, tmp_path):
+    for name in ("archive", "data"):
+        (tmp_path / name).mkdir()
+    roots = ["--data-root", f"{tmp_path}/data"]
+    small = ["--receive-buffer", 0.1]
+    with_archiver = [monitor(tmp_path, small), archiver(tmp_path, roots)]
+    made = site(with_archiver)
+    database = Database(environ)
+    files.create_table(database)
+    ((level, subject),) = wrong(look(made, environ))  # the table of copies
+    assert (level, subject) == ("WARN", "database")
+    copies.create_table(database)
+    database.close()
+    assert wrong(look(made, environ)) == []
+    (tmp_path / "archive").rmdir()
+    assert wrong(look(made, environ)) == [("FAIL", "archiver")]
+
+
+def test_an_archiver_in_a_container_has_its_own_directories(site, environ, tmp_path):
+    made = site([monitor(tmp_path, ["--receive-buffer", 0.1]), archiver(tmp_path)])
+    config = yaml.safe_load(made.site_file.read_text())
+    config["hosts"]["localhost"]["agent-instances"][1]["manage"] = "docker/up"
+    made.site_file.write_text(yaml.safe_dump(config))
+    assert ("FAIL", "archiver") not in wrong(look(made, environ))
 
 
 def test_everything_wrong_is_told_at_once(site, environ, tmp_path):
@@ -166,13 +198,12 @@ def levels(environ: dict[str, str], **settings) -> list[tuple[str, str]]:
 
 def test_least_privileges_are_enough_and_each_missing_one_is_named(mariadb):
     owner = Database(mariadb.env())
-    files.create_table(owner)
+    copies.create_table(owner)
     owner.close()
     least = mariadb.create_user("least", "INSERT, SELECT")
     assert levels(least) == []
-    ((level, text),) = levels(least, archiver=True)
-    assert level == "FAIL"
-    assert text.startswith("UPDATE on pysmurf_files_v1 is refused")
+    refused = [text.partition(" is refused")[0] for _, text in levels(least, archiver=True)]
+    assert refused == ["UPDATE on pysmurf_files_v1", "UPDATE on socs_copies_v1"]
     reader = mariadb.create_user("reader", "SELECT")
     refused = [text.partition(" is refused")[0] for _, text in levels(reader)]
     assert refused == ["INSERT on pysmurf_files_v1", "INSERT on socs_spool_batches_v1"]
@@ -205,6 +236,17 @@ def test_a_missing_table_and_a_server_that_is_away(mariadb):
     ((level, text),) = levels(away)
     assert level == "FAIL"
     assert "MYSQL_HOST" in text
+
+
+def test_an_archiver_needs_the_table_of_copies(mariadb):
+    owner = Database(mariadb.env())
+    files.create_table(owner)
+    owner.close()
+    assert levels(mariadb.env(), created_by="monitor") == []
+    ((level, text),) = levels(mariadb.env(), archiver=True, created_by="monitor")
+    assert (level, text) == ("FAIL", "lacks socs_copies_v1")
+    made = levels(mariadb.env(), archiver=True, copies_created_by="archiver")
+    assert made == [("WARN", "lacks socs_copies_v1")]
 
 
 def test_a_wrong_setting_and_a_wrong_password(mariadb):

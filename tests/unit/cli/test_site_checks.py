@@ -129,6 +129,15 @@ def test_the_view_of_a_host():
     assert instance.arguments == ["--udp-port", "8200", "--create-table=true"]
 
 
+def test_the_view_knows_the_agents_of_all_hosts():
+    site = copy.deepcopy(GOOD)
+    site["hosts"]["other"] = copy.deepcopy(GOOD["hosts"]["localhost"])
+    site["hosts"]["other"]["agent-instances"][0]["instance-id"] = "archiver"
+    view, _ = site_checks.view_of(site, ["localhost"])
+    assert [instance.instance_id for instance in view.instances] == ["monitor"]
+    assert view.instance_ids == ["monitor", "archiver"]
+
+
 def test_a_host_without_a_block_fails():
     view, finding = site_checks.view_of(changed("hosts", {"other": {}}), ["here", "localhost"])
     assert finding.level == "FAIL"
