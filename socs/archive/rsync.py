@@ -169,11 +169,11 @@ def _message(line: bytes) -> Message | None:
     if failed is not None:
         number = int(failed["errno"])
         kind = "missing" if number in _GONE else "detached" if number in _DETACHED else "error"
-        return Message(kind, _path(failed["path"]), number)
+        return Message(kind, path_said(failed["path"]), number)
     for kind, pattern in _OTHERS:
         other = pattern.match(text)
         if other is not None:
-            return Message(kind, _path(other["path"]))
+            return Message(kind, path_said(other["path"]))
     return None
 
 
@@ -183,7 +183,7 @@ def items(output: bytes) -> dict[str, str]:
     for line in output.split(b"\n"):
         item = _ITEM.match(os.fsdecode(line))
         if item is not None:
-            found[_path(item["path"])] = item["changes"]
+            found[path_said(item["path"])] = item["changes"]
     return found
 
 
@@ -200,7 +200,8 @@ def last_words(output: bytes) -> str:
     return "; ".join((telling or list(filter(None, texts)) or ["it said nothing"])[-2:])
 
 
-def _path(text: str) -> str:
+def path_said(text: str) -> str:
+    """The absolute path that rsync means by ``text`` in its messages."""
     raw = _ESCAPED.sub(lambda match: bytes([int(match[1], 8) & 255]), os.fsencode(text))
     path = os.fsdecode(raw)
     return path if path.startswith("/") else f"/{path}"
