@@ -8,14 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from socs.archive.copier import Copier
+from socs.archive.copier import HANG, ROOM, Copier
 from socs.archive.moving import Mover
 from socs.archive.paths import SMURF, TIMESTREAMS
+from socs.archive.prune_local import LocalSources
+from socs.archive.pull import Pull
+from socs.archive.sources import Sources
 from socs.archive.storage import DIRECTORY_MODE, FILE_MODE, Storage
 from socs.dataroots import DataRoots
 from socs.db.pysmurf_files_manager import MAX_COPY_ATTEMPTS
 from socs.errors import ConfigError
 from socs.options import octal, parse_bool, seconds, whole
+
+LEASE = 300.0  # s
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class ArchiveSettings:
         poll_interval: time between two looks for new files.
         retry_wait: time until the second attempt at a file; doubles with each.
         workers: processes that copy, for each data root; large files have as many again.
+        hang: time without a sign of life after which a process that copies is given up.
+        lease: time for which a claim on a file holds without being renewed.
         file_mode: permissions of archived files.
         directory_mode: permissions of directories made.
         host: machine that the files are on; None for this one.
@@ -42,6 +49,7 @@ class ArchiveSettings:
         rsync_options: further options of rsync.
         bandwidth_limit: of rsync [KiB/s].
         create_table: create the table of the copies if it is missing.
+        prune_policy: YAML file that says what may be deleted where it was written.
     """
 
     instance_id: str
@@ -54,6 +62,8 @@ class ArchiveSettings:
     poll_interval: float = 5.0
     retry_wait: float = 10.0
     workers: int = 2
+    hang: float = HANG
+    lease: float = LEASE
     file_mode: int = FILE_MODE
     directory_mode: int = DIRECTORY_MODE
     host: str | None = None
@@ -63,6 +73,7 @@ class ArchiveSettings:
     rsync_options: Sequence[str] = ()
     bandwidth_limit: int | None = None
     create_table: bool = True
+    prune_policy: str | None = None
 
     def __post_init__(self) -> None:
         if not self.targets:
@@ -90,9 +101,13 @@ class ArchiveSettings:
     def mover(self, storage: Storage) -> Mover:
         """What brings the files there: from this machine, or from ``host``."""
         if self.host is None:
-            return Copier(storage, DataRoots(self.roots), workers=self.workers)
-        from socs.archive.pull import Pull  # noqa: PLC0415
-
+            return Copier(
+                storage,
+                DataRoots(self.roots),
+                workers=self.workers,
+                room=max(ROOM, 2 * self.files_per_batch),
+                hang=self.hang,
+            )
         return Pull(
             storage,
             host=self.host,
@@ -104,6 +119,23 @@ class ArchiveSettings:
             bandwidth_limit=self.bandwidth_limit,
             files_per_batch=self.files_per_batch,
         )
+
+    def sources(self) -> Sources:
+        """What deletes files where they were written: on this machine, or on ``host``."""
+        if self.host is None:
+            return LocalSources(DataRoots(self.roots), self.data_dir)
+        from socs.archive.prune_remote import RemoteSources  # noqa: PLC0415
+        from socs.archive.rsync import Rsync  # noqa: PLC0415
+
+        rsync = Rsync(
+            host=self.host,
+            user=self.user,
+            port=self.ssh_port,
+            key=self.ssh_key,
+            options=tuple(self.rsync_options),
+            bandwidth_limit=self.bandwidth_limit,
+        )
+        return RemoteSources(rsync, self.roots, self.data_dir)
 
 
 def archive_settings(args: argparse.Namespace) -> ArchiveSettings:
@@ -142,6 +174,7 @@ def archive_settings(args: argparse.Namespace) -> ArchiveSettings:
         rsync_options=rsync_options,
         bandwidth_limit=args.bandwidth_limit,
         create_table=args.create_table,
+        prune_policy=args.prune_policy,
     )
 
 
@@ -187,6 +220,12 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
         choices=["idle", "init", "run"],
         default="run",
         help="run: archive from the start (default); idle, init: when the process run is started",
+    )
+    group.add_argument(
+        "--prune-policy",
+        metavar="FILE",
+        help="YAML file: what the task delete_local may delete where it was written (default: all "
+        "but tunes, IVs and channel assignments, 30 days after it was archived)",
     )
 
 
