@@ -1,8 +1,8 @@
 """How rsync is told to pull files over ssh, and what it says. Pure: nothing is run here.
 
-Checked against rsync 3.2.7. Names go to it on its standard input, ended by NUL bytes, and it sends
-its own arguments to the far side without a shell there, so a name may hold anything. In what it
-says, it writes each byte of a name that cannot be printed as ``\\#`` and three octal digits.
+Checked against rsync 3.2.7. Names go to it on its standard input, ended by NUL bytes, and are no
+arguments on the far side, so a name may hold anything. In what it says, it writes each byte of a
+name that cannot be printed as ``\\#`` and three octal digits.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ class Rsync(msgspec.Struct, frozen=True):
         return [
             *("rsync", *self.options),
             *("--copy-links", "--times", "--omit-dir-times", "--no-implied-dirs", *ours),
-            # -s: the arguments travel in the protocol. Its long name depends on the version.
-            *("-s", "--files-from=-", "--from0", f"--timeout={round(timeout)}"),
+            # No -s: rrsync, which restricts a key, does not take it. The shell there sees only /.
+            *("--files-from=-", "--from0", f"--timeout={round(timeout)}"),
             *("-e", self.shell(), f"{self.address}:/", f"{directory}/"),
         ]
 

@@ -61,7 +61,7 @@ def test_command_that_pulls() -> None:
     command = rsync.pulling("/archive/17000/.s/pull")
     assert command[0] == "rsync"
     assert command[-2:] == ["cryo@smurf-srv1:/", "/archive/17000/.s/pull/"]
-    wanted = {"-s", "--copy-links", "--times", "--files-from=-", "--from0", "--timeout=60"}
+    wanted = {"--copy-links", "--times", "--files-from=-", "--from0", "--timeout=60"}
     assert wanted | {"--bwlimit=500", "--force"} <= set(command)
     assert not any(word.startswith("--delete") or word == "--inplace" for word in command)
     ours, theirs = (
