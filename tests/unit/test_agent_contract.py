@@ -1,5 +1,6 @@
 """What OCS, ocs-web and our documentation expect of every agent."""
 
+import ast
 import importlib
 import inspect
 import os
@@ -24,7 +25,7 @@ from socs.sim.ports import free_port  # noqa: E402
 from socs.sim.site_files import AgentInstance, site_config  # noqa: E402
 
 AGENTS = sorted(plugin.agents)
-MAX_LINES = 320  # of an agent file: wiring only
+MAX_LINES = 250  # of an agent file without the docstrings that OCS wants: wiring only
 
 
 @pytest.fixture(params=AGENTS)
@@ -75,6 +76,8 @@ def operations(agent_class, module, tmp_path, monkeypatch, pump):
         monkeypatch.delenv(name)
     options = {action.dest for action in module.make_parser()._actions}
     arguments = ["--udp-port", str(free_port())] if "udp_port" in options else []
+    if "target" in options:
+        arguments += ["--target", "monitor", "--data-dir", str(tmp_path / "archive")]
     instance = AgentInstance(agent_class, "example", arguments)
     site_file = tmp_path / "default.yaml"
     site_file.write_text(site_config(tmp_path, 1, "realm", "site.north", [instance]))
@@ -93,7 +96,15 @@ def test_the_class_is_in_its_module_and_main_takes_arguments(agent_class, module
 
 
 def test_the_agent_file_is_wiring_only(module):
-    assert len(Path(module.__file__).read_text().splitlines()) <= MAX_LINES
+    text = Path(module.__file__).read_text()
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = [
+        node.body[0]
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, documented) and ast.get_docstring(node)
+    ]
+    words = sum(node.end_lineno - node.lineno + 1 for node in docstrings)
+    assert len(text.splitlines()) - words <= MAX_LINES
 
 
 def test_every_option_is_explained(module):
