@@ -33,11 +33,11 @@ from socs.db.engine import AlreadyStored, Database
 from socs.errors import OurError, RowRefused, StorageUnavailable
 from socs.problems import Problems, printable
 
-LEASE = 300.0  # s for which a claim holds without being renewed
-RENEW = LEASE / 5  # s between renewals
+RENEWALS = 5  # of a claim in the time for which it holds
 LONGEST_WAIT = 3600.0  # s until the next attempt at a file
 PAUSE = 5.0  # s until the next look at an archive or a source that was not there
 ONE_FILE_PAUSE = 30.0  # s until the next attempt at a file that something else held up
+STUCK = 60.0  # s after which a look at the archive, or at the database, hangs
 GATHER = 0.05  # s for which outcomes are gathered into one transaction
 BATCH = 200  # outcomes per transaction, at most
 DATABASE_WAITS = (0.1, 0.5, 1.0, 2.0)  # s between attempts at the database
@@ -89,6 +89,8 @@ class Archiver:
         self._until = 0.0  # end of the last claim, UNIX time [s]
         self._unsure: list[float] = []  # ends of claims of which no answer came
         self._failures = 0  # of the database, since it last answered
+        self._stepped_at = 0.0  # monotonic [s]
+        self._put_off = ("", 0.0)  # why some files wait, and until when: monotonic [s]
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
         self.problem: str | None = None  # why nothing can be archived, or None
@@ -106,7 +108,8 @@ class Archiver:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        self.mover.stop()
+        elif self._thread.ident is None:  # never started
+            self.mover.stop()
         return not self._thread.is_alive()
 
     def look_now(self) -> None:
@@ -126,40 +129,46 @@ class Archiver:
                 while not self._stopping.is_set():
                     self._step()
             except OurError as error:  # the database, or what `prepare` found
-                if self._stopping.is_set():
-                    break
-                self.counters.add("database_errors", int(isinstance(error, StorageUnavailable)))
-                self._set_problem(str(error))
+                if not self._stopping.is_set():
+                    self._stopping.wait(self._wait_after(error))
             except Exception as error:  # noqa: BLE001  a defect: say so, and begin afresh
                 self.defect = f"archiver: {type(error).__name__}: {error}"
                 self._problems.report("defect", self.defect, time.monotonic())
-            self._stopping.wait(DATABASE_WAITS[-1])
-        self._give_back()
+                self._stopping.wait(DATABASE_WAITS[-1])
+        self.mover.stop()
+        self._finish()
 
     def _begin_afresh(self) -> None:
         """As after a restart: forget what is under way, and take back what was claimed."""
         self._answers = queue.SimpleQueue()
-        self.counters.add("files_released", len(self._in_hand))
-        self._in_hand.clear()
+        self._forget()
         self._prepare()
         with self._database.begin() as connection:
             claims.prepare(connection, self._owner)
         self._unsure.clear()
-        self._claim_at, self._renew_at, self._failures = 0.0, time.monotonic() + RENEW, 0
+        self._claim_at = self._renew_at = 0.0
         self._set_problem(None)
 
-    def _give_back(self) -> None:
-        """At the end, so that other archivers need not wait for the claims to run out."""
-        if not self._in_hand:
-            return
+    def _finish(self) -> None:
+        """Record what is done, and give back the rest: others need not wait until it runs out."""
         try:
-            with self._database.begin() as connection:
-                claims.prepare(connection, self._owner)
+            while self._in_hand and (answers := self._gather()):
+                self._settle(answers)
+            if self._in_hand:
+                with self._database.begin() as connection:
+                    claims.prepare(connection, self._owner)
         except OurError as error:
             self._report(f"claims are given back at the next start: {error}")
+        else:
+            self._forget()
+
+    def _forget(self) -> None:
+        """What is in hand is ours no longer."""
+        self.counters.add("files_released", len(self._in_hand))
+        self._in_hand.clear()
 
     def _step(self) -> None:
-        now = time.monotonic()
+        now = self._stepped_at = time.monotonic()
         self._hand_out(now)
         if self._in_hand and now >= self._renew_at:
             self._renew(now)
@@ -173,10 +182,12 @@ class Archiver:
 
     def _set_problem(self, problem: str | None) -> None:
         if problem != self.problem:
+            now = time.monotonic()
             if problem is not None and self.problem is None:
-                self._report(f"not archiving: {problem}")
+                self._problems.report("not archiving", f"not archiving: {problem}", now)
             elif problem is None:
-                self._report(f"archiving to {self._storage.data_dir}")
+                text = f"archiving to {self._storage.data_dir}"
+                self._problems.report("archiving", text, now)
             self.problem = problem
 
     # -- claims ---------------------------------------------------------------------------------
@@ -184,8 +195,10 @@ class Archiver:
     def _hand_out(self, now: float) -> None:
         """Claim files and give them to the mover, as many as it has room for."""
         room = min(self.mover.room(), self._settings.files_per_batch)
-        if now < self._claim_at or room * 2 < self._settings.files_per_batch:
+        if now < self._claim_at or not room:
             return
+        if self._in_hand and room * 2 < self._settings.files_per_batch:
+            return  # before long it will be a batch worth the effort
         if self.problem is not None:  # see with a few whether it is over
             room = min(room, 4)
         until = self._end_of_claim()
@@ -198,7 +211,7 @@ class Archiver:
             if not self._in_hand:
                 raise
             self._unsure.append(until)
-            self._claim_at = now + self._database_failed(error)
+            self._claim_at = now + self._wait_after(error)
             return
         self._database_answered()
         self._claim_at = now if len(rows) >= room else now + self._settings.poll_interval
@@ -235,10 +248,10 @@ class Archiver:
             with self._database.begin() as connection:
                 claims.renew(connection, self._owner, list(self._in_hand), self._end_of_claim())
         except StorageUnavailable as error:
-            self._renew_at = now + self._database_failed(error)
+            self._renew_at = now + self._wait_after(error)
         else:
             self._database_answered()
-            self._renew_at = now + RENEW
+            self._renew_at = now + self._settings.lease / RENEWALS
 
     def _look_at_archive(self) -> None:
         """With nothing to do, see whether it could be done."""
@@ -250,7 +263,7 @@ class Archiver:
             self._set_problem(None)
 
     def _end_of_claim(self) -> float:
-        self._until = max(time.time() + LEASE, self._until + 1e-3)
+        self._until = max(time.time() + self._settings.lease, self._until + 1e-3)
         return self._until
 
     def _only(self) -> sa.ColumnElement[bool] | None:
@@ -279,7 +292,7 @@ class Archiver:
         """Outcomes for one transaction; waits for the first, but not for long."""
         if not self._in_hand:
             wait = min(self._claim_at - time.monotonic(), 1.0)
-            self._wake.wait(max(wait, 0.001))
+            self._wake.wait(max(wait, 0.01))
             self._wake.clear()
             return []
         found: list[Answer] = []
@@ -370,15 +383,15 @@ class Archiver:
                 with self._database.begin() as connection:
                     result = act(connection)
             except StorageUnavailable as error:
-                if self._stopping.wait(self._database_failed(error)):
+                if self._stopping.wait(self._wait_after(error)):
                     raise
             else:
                 self._database_answered()
                 return result
 
-    def _database_failed(self, error: StorageUnavailable) -> float:
-        """Make that known; how long to wait before the next attempt [s]."""
-        self.counters.add("database_errors")
+    def _wait_after(self, error: OurError) -> float:
+        """The database failed: make that known; how long to wait before the next attempt [s]."""
+        self.counters.add("database_errors", int(isinstance(error, StorageUnavailable)))
         self._set_problem(str(error))
         self._failures += 1
         return DATABASE_WAITS[min(self._failures, len(DATABASE_WAITS)) - 1]
@@ -395,7 +408,10 @@ class Archiver:
             groups.setdefault(outcome, []).append(job.file.id)
         for outcome, ids in groups.items():
             pause = PAUSE if outcome.everything else ONE_FILE_PAUSE
-            self._problems.report("put off", outcome.detail, time.monotonic())
+            now = time.monotonic()
+            self._problems.report("put off", outcome.detail, now)
+            if not outcome.everything:
+                self._put_off = outcome.detail, now + pause + 2 * self._settings.poll_interval
 
             def act(
                 connection: sa.Connection,
@@ -449,6 +465,12 @@ class Archiver:
         """Why files are not archived; empty when all is well."""
         ended = [] if self._thread.is_alive() else ["the archiver has stopped by itself"]
         found = [text for text in (self.problem, self.defect) if text]
+        now = time.monotonic()
+        why, until = self._put_off
+        if now < until:
+            found.append(why)
+        if self._stepped_at and now - self._stepped_at > STUCK and not found:
+            found.append(f"{self._storage.data_dir} hangs")
         return list(dict.fromkeys(ended + found + self.mover.troubles()))
 
     def status(self) -> dict[str, Any]:

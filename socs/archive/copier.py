@@ -26,6 +26,7 @@ from socs.frames import receive, send
 
 HANGING = "attempts_hanging"
 HANG = 60.0  # s without a sign of life after which a worker hangs
+SILENCE = 1 / 6  # of that time: after it, files that wait for the same workers are put off
 CHUNK = 32  # jobs per request
 ROOM = 512  # jobs for all workers together
 
@@ -51,6 +52,7 @@ class _Workers:
         self._lock = threading.Lock()
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._stuck: list[subprocess.Popen[bytes]] = []  # killed, and not dead yet
+        self._moved_at = 0.0  # monotonic [s]; of the last sign of life
         self.current: dict[int, dict[str, Any]] = {}
         self._threads = [
             threading.Thread(target=self._serve, name=f"copy-{n}", daemon=True)
@@ -68,6 +70,11 @@ class _Workers:
         with self._lock:
             self._stuck = [process for process in self._stuck if process.poll() is None]
             return bool(self._stuck)
+
+    def silent(self) -> bool:
+        """Has nothing moved for a while, though there is something to do?"""
+        silence = time.monotonic() - self._moved_at
+        return bool(self.current) and silence > self._copier.hang * SILENCE
 
     def kill(self) -> None:
         """Kill all; what is under way is not answered."""
@@ -145,6 +152,7 @@ class _Workers:
         with suppress(OSError):  # it is gone: then there are no answers
             send(process.stdin, request)
         me = threading.get_ident()
+        self._moved_at = time.monotonic()
         try:
             while pending:
                 job, done = pending[0]
@@ -168,10 +176,16 @@ class _Workers:
     ) -> Placed | Refused | NotTried | Large | str:
         """The next outcome; or, as text, why there will not be one."""
         assert process.stdout is not None
+        deadline = time.monotonic() + self._copier.hang
         while True:
-            ready, _, _ = select.select([process.stdout], [], [], HANG)
-            if not ready:
+            ready, _, _ = select.select([process.stdout], [], [], self._copier.hang * SILENCE)
+            now = time.monotonic()
+            if not ready and now >= deadline:
                 return HANGING
+            if not ready:
+                self._relieve()
+                continue
+            self._moved_at, deadline = now, now + self._copier.hang
             frame = receive(process.stdout)
             if frame is None:
                 return UNREADABLE
@@ -180,12 +194,23 @@ class _Workers:
                 return answer
             self.current[me] = {**self.current[me], "bytes": answer.size}
 
+    def _relieve(self) -> None:
+        """While nothing moves, put off what waits: it would keep out files of other roots."""
+        with suppress(queue.Empty):
+            while self.silent() and not self._stopping.is_set():
+                task = self._tasks.get_nowait()
+                self._answer_all(task or [], NotTried(self.complaint(), everything=False))
+
     def _give_up(self, pending: Task, cause: str) -> None:
         """The first of ``pending`` is to blame for the end of the process; the others are not."""
-        text = f"no sign of life for {HANG:.0f} s" if cause == HANGING else "its copier ended"
-        job, done = pending[0]
+        (job, done), others = pending[0], pending[1:]
+        if cause == HANGING:
+            text = f"no sign of life for {self._copier.hang:.0f} s"
+            self._answer_all(others, NotTried(self.complaint(), everything=False))
+        else:
+            text = "its copier ended"
+            self.put(others)
         self._copier.answered(job, Refused(cause, text), done)
-        self._answer_all(pending[1:], NotTried(f"{text} with another file", everything=False))
 
     def _answer_all(self, task: Task, outcome: NotTried) -> None:
         for job, done in task:
@@ -199,11 +224,22 @@ class Copier:
         storage: the archive.
         roots: where files may be read.
         workers: processes for each root; large files have as many again.
+        room: jobs that it takes on at a time.
+        hang: s without a sign of life after which a worker hangs.
     """
 
-    def __init__(self, storage: Storage, roots: DataRoots, *, workers: int = 2) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        roots: DataRoots,
+        *,
+        workers: int = 2,
+        room: int = ROOM,
+        hang: float = HANG,
+    ) -> None:
         self._storage, self._roots = storage, [str(root) for root in roots.roots]
         self.data_dir = storage.data_dir
+        self._room, self.hang = room, hang
         self._lock = threading.Lock()
         self._in_hand = 0
         self._cleaned = False  # of what an earlier life left
@@ -231,7 +267,7 @@ class Copier:
 
     def room(self) -> int:
         """How many more jobs it would take on now."""
-        return max(0, ROOM - self._in_hand)
+        return max(0, self._room - self._in_hand)
 
     def submit(self, jobs: Sequence[Job], done: Done) -> None:
         """Copy ``jobs``; see :class:`socs.archive.moving.Mover`."""
@@ -272,7 +308,9 @@ class Copier:
     def troubles(self) -> list[str]:
         """The file servers that hang."""
         return [
-            pair[0].complaint() for pair in self._workers.values() if any(w.hang() for w in pair)
+            pair[0].complaint()
+            for pair in self._workers.values()
+            if any(workers.hang() or workers.silent() for workers in pair)
         ]
 
     def stop(self, timeout: float = 5.0) -> None:
