@@ -250,15 +250,16 @@ class Source:
         where = self.root / "14000" / "stream"
         where.mkdir(parents=True, exist_ok=True)
         for place in (where, where / ".." / ".." / "14000"):
-            self._in(place, action="timestreams")
+            self.add_in(place, action="timestreams")
         link = self.add().with_name("link")
         link.symlink_to(self._write(None, None, None)[0])
         self._announce(str(link), _md5(link))
         self.good[str(link)] = _md5(link)
         self.add_same_names(10)
 
-    def _in(self, directory: Path, **row: Any) -> None:
-        path, md5sum = self._write(None, None, None)
+    def add_in(self, directory: Path, size: int | None = None, **row: Any) -> None:
+        """As :meth:`add`, in an existing ``directory`` below the root."""
+        path, md5sum = self._write(None, size, None)
         moved = path.rename(directory / path.name)
         self._announce(str(moved), md5sum, **row)
         self.good[str(moved)] = md5sum
@@ -365,8 +366,14 @@ def temporary(directory: Path) -> list[str]:
     return [str(path) for path in directory.glob(f"*/{STAGING}*")]
 
 
-def check(database: Database, archive: Path, source: Source) -> None:
-    """Everything announced has come to the end that it has to; nothing else is in the archive."""
+def check(
+    database: Database, archive: Path, source: Source, seen: Callable[[Path], Path] = Path
+) -> None:
+    """Everything announced has come to the end that it has to; nothing else is in the archive.
+
+    Args:
+        seen: where a path of the archive can be seen.
+    """
     rows = rows_of(database)
     assert rows.keys() == source.good.keys() | source.spoilt.keys()
     for path, md5sum in source.good.items():
@@ -375,21 +382,22 @@ def check(database: Database, archive: Path, source: Source) -> None:
         assert (row["state"], row["cause"]) == (copies.ARCHIVED, None), row
         assert bytes(row["md5sum"]) == md5sum, row
         assert row["path"].startswith(f"{archive}/"), row
-        assert _md5(Path(row["path"])) == md5sum, row
-        assert row["size"] == os.path.getsize(row["path"]), row
+        there = seen(Path(row["path"]))
+        assert _md5(there) == md5sum, row
+        assert row["size"] == there.stat().st_size, row
         if path not in source.renamed:
             assert os.path.basename(row["path"]) == os.path.basename(path), row
     for path, end in source.spoilt.items():
         row = rows[path]
         assert row["copied"] is False, row
         assert row["path"] == path, row
-        seen = End(row["state"], row["cause"], row["failed_copy_attempts"], row["found_md5sum"])
-        assert seen == end, row
+        reached = End(row["state"], row["cause"], row["failed_copy_attempts"], row["found_md5sum"])
+        assert reached == end, row
         assert row["detail"], row
-    there = files_below(archive)
-    assert sorted(there) == sorted({rows[path]["path"] for path in source.good})
-    assert len(there) == len(set(source.good.values())), "contents are there under two names"
-    assert temporary(archive) == []
+    names = files_below(seen(archive))
+    assert sorted(names) == sorted({str(seen(rows[path]["path"])) for path in source.good})
+    assert len(names) == len(set(source.good.values())), "contents are there under two names"
+    assert temporary(seen(archive)) == []
 
 
 def _md5(path: Path) -> bytes:

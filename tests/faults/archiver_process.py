@@ -36,7 +36,7 @@ class ArchiverProcess:
     Args:
         source: whose files it archives.
         environ: names the database.
-        under: a command that runs the command that follows it.
+        under: a command that becomes the command that follows it.
         settings: fields of :class:`ArchiveSettings`, see :func:`tests.archiving.settings_of`.
     """
 
@@ -96,7 +96,7 @@ class ArchiverProcess:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(PATIENCE) == 0
-        assert self.group() == []
+        wait_until(lambda: not self.group(), PATIENCE, "its copiers to end")
         return self.status()
 
 

@@ -72,6 +72,8 @@ def cut_around_commit(
             for done in range(cuts):
                 cutter.arm(is_mysql_commit, moment)
                 wait_until(lambda expected=done + 1: cutter.cuts == expected, LONG, "the cut")
+                before = archiver.numbers()["files_claimed"]
+                wait_until(lambda n=before: archiver.numbers()["files_claimed"] > n, LONG, "more")
             finish(archiver, database, source)
     check(database, directory / "archive", source)
 
