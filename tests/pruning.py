@@ -22,7 +22,7 @@ from socs.db import copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
 
-NOW = 1_800_000_000.0  # UNIX time of the tests [s]
+NOW = 1_700_000_000.0  # UNIX time of the tests [s]
 DAY = 86400.0
 MONITOR = "pysmurf-monitor"
 ALL = "delete_after: 0s"

@@ -20,14 +20,14 @@ UNVERIFIED = "unverified"
 
 # outcome: meaning
 OUTCOMES = {
-    DELETED: "deleted where it was written; in a dry run: would be",
+    DELETED: "it is what was archived, and the archived copy is right",
     GONE: "was not there any more, and nobody had noted it; noted now",
     KEPT: "the policy keeps it, or keeps it for now",
     CHANGED: "is not what was archived: it was written to since, or replaced",
     REFUSED: "left alone, for the reason given",
-    LOST: "the archived copy is not there; nothing was deleted, and this is noted",
-    ALTERED: "the archived copy is not what it was; nothing was deleted, and this is noted",
-    UNVERIFIED: "the archived copy cannot be read; nothing was deleted",
+    LOST: "the archived copy is not there; nothing is deleted",
+    ALTERED: "the archived copy is not what it was; nothing is deleted",
+    UNVERIFIED: "the archived copy cannot be read; nothing is deleted",
 }
 ALARMING = (LOST, ALTERED, UNVERIFIED)
 
