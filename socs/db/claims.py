@@ -9,12 +9,13 @@ transaction, and only by its owner.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import zip_longest
 
 import msgspec
 import sqlalchemy as sa
 
 from socs.db import pysmurf_files_manager as files
-from socs.db.copies import ARCHIVED, COPYING, DETAIL_LENGTH, WAITING, table
+from socs.db.copies import ARCHIVED, COPYING, DETAIL_LENGTH, WAITING, among, table
 
 
 class Archived(msgspec.Struct, frozen=True):
@@ -44,24 +45,16 @@ class Failure(msgspec.Struct, frozen=True):
 def prepare(connection: sa.Connection, owner: str) -> int:
     """To be called when an archiver starts, before it claims anything.
 
-    Gives back what ``owner`` had claimed before it was stopped, and fills in what rows of other
-    programs leave open.
+    Gives back what ``owner`` had claimed before it was stopped.
 
     Returns:
         The number of files given back.
     """
-    columns = files.table.c
-    left_open = files.table.update().where(columns.copied.is_(None))
-    connection.execute(left_open.values(copied=False))
-    left_open = files.table.update().where(
-        columns.copied == sa.false(),  # so that the index serves
-        columns.failed_copy_attempts.is_(None),
-    )
-    connection.execute(left_open.values(failed_copy_attempts=0))
-    given_back = connection.execute(
-        table.update().where(table.c.state == COPYING, table.c.owner == owner).values(due=0.0)
-    )
-    return given_back.rowcount
+    query = sa.select(table.c.file_id).where(table.c.state == COPYING, table.c.owner == owner)
+    ids = list(connection.execute(query.where(table.c.due > 0)).scalars())
+    if ids:
+        connection.execute(_claimed(owner, ids).values(due=0.0))
+    return len(ids)
 
 
 def claim(
@@ -75,7 +68,10 @@ def claim(
     max_attempts: int,
     only: sa.ColumnElement[bool] | None = None,
 ) -> list[sa.RowMapping]:
-    """Claim files to copy: at first those whose time has come again, at most half of ``limit``.
+    """Claim files to copy: those whose time has come again, and new ones.
+
+    Each kind gets half of ``limit``, and what the other has no use for. Among new files those of
+    each instance take turns; the ones that failed least come first, then the oldest.
 
     Args:
         connection: open transaction.
@@ -88,50 +84,65 @@ def claim(
         only: further condition on the columns of the files table.
 
     Returns:
-        Rows of the files table.
+        Rows of the files table; the new files last.
 
     Raises:
         AlreadyStored: another archiver was faster; to be tried again.
     """
-    columns = files.table.c
-    wanted = [columns.copied == sa.false(), *([] if only is None else [only])]
-    old = _due(connection, instances, wanted, (limit + 1) // 2, now)
-    if old:
-        ids = [row["id"] for row in old]
-        connection.execute(
-            table.update()
-            .where(table.c.file_id.in_(ids), table.c.state.in_((COPYING, WAITING)))
-            .where(table.c.due <= now)
-            .values(state=COPYING, owner=owner, due=until)
-        )
-        mine = sa.and_(
-            table.c.file_id.in_(ids),
-            table.c.state == COPYING,
-            table.c.owner == owner,
-            table.c.due == until,
-        )
-        got = set(connection.execute(sa.select(table.c.file_id).where(mine)).scalars())
-        old = [row for row in old if row["id"] in got]
-    new: list[sa.RowMapping] = []
-    for instance in instances:  # apart, so that rows come in the order of the index
-        room = limit - len(old) - len(new)
-        if room <= 0:
-            break
-        query = (
-            sa.select(files.table)
-            .outerjoin(table, table.c.file_id == columns.id)
-            .where(*wanted, columns.instance_id == instance)
-            .where(columns.failed_copy_attempts < max_attempts, table.c.file_id.is_(None))
-            .order_by(columns.failed_copy_attempts, columns.id)
-            .limit(room)
-        )
-        new += connection.execute(query).mappings()
+    instances = list(dict.fromkeys(instances))
+    _fill_in(connection, instances, limit)
+    wanted = [files.table.c.copied == sa.false(), *([] if only is None else [only])]
+    new = _new(connection, instances, wanted, limit, max_attempts)
+    share = max((limit + 1) // 2, limit - len(new))
+    ids = _due(connection, instances, wanted, share, now)
+    old = _take_over(connection, owner, ids, now, until) if ids else []
+    new = new[: limit - len(old)]
     if new:
         claims = [
-            {"file_id": row["id"], "state": COPYING, "owner": owner, "due": until} for row in new
+            {"file_id": number, "state": COPYING, "owner": owner, "due": until}
+            for number in sorted(row["id"] for row in new)  # all archivers in the same order
         ]
         connection.execute(table.insert(), claims)
     return [*old, *new]
+
+
+def _fill_in(connection: sa.Connection, instances: Sequence[str], limit: int) -> None:
+    """Rows of other programs may leave open whether they are copied, and how often that failed."""
+    columns = files.table.c
+    uncertain = columns.copied.is_(None)
+    uncounted = sa.and_(columns.copied == sa.false(), columns.failed_copy_attempts.is_(None))
+    for left_open, value in (
+        (uncertain, {"copied": False}),
+        (uncounted, {"failed_copy_attempts": 0}),
+    ):
+        query = sa.select(columns.id).where(left_open, columns.instance_id.in_(instances))
+        ids = list(connection.execute(query.limit(limit)).scalars())
+        if ids:
+            update = files.table.update().where(columns.id.in_(ids), left_open)
+            connection.execute(update.values(value))
+
+
+def _new(
+    connection: sa.Connection,
+    instances: Sequence[str],
+    wanted: Iterable[sa.ColumnElement[bool]],
+    limit: int,
+    max_attempts: int,
+) -> list[sa.RowMapping]:
+    """Rows that nobody has claimed yet, of each instance in turn."""
+    columns = files.table.c
+    query = (
+        sa.select(files.table)
+        .outerjoin(table, table.c.file_id == columns.id)
+        .where(*wanted, columns.failed_copy_attempts < max_attempts, table.c.file_id.is_(None))
+        .order_by(columns.failed_copy_attempts, columns.id)
+        .limit(limit)
+    )
+    found = [  # apart, so that rows come in the order of the index
+        connection.execute(query.where(columns.instance_id == instance)).mappings().all()
+        for instance in instances
+    ]
+    return [row for turn in zip_longest(*found) for row in turn if row is not None][:limit]
 
 
 def _due(
@@ -140,19 +151,40 @@ def _due(
     wanted: Iterable[sa.ColumnElement[bool]],
     limit: int,
     now: float,
-) -> list[sa.RowMapping]:
-    found: list[sa.RowMapping] = []
+) -> list[int]:
+    """Ids of files whose claim has run out, then of those that have waited long enough."""
+    found: list[int] = []
     for state in (COPYING, WAITING):
         query = (
-            sa.select(files.table)
-            .join(table, table.c.file_id == files.table.c.id)
+            sa.select(table.c.file_id)
+            .join(files.table, files.table.c.id == table.c.file_id)
             .where(table.c.state == state, table.c.due <= now)
             .where(files.table.c.instance_id.in_(instances), *wanted)
-            .order_by(table.c.due)
+            .order_by(table.c.due, table.c.file_id)
             .limit(limit - len(found))
         )
-        found += connection.execute(query).mappings()
+        found += connection.execute(query).scalars()
     return found
+
+
+def _take_over(
+    connection: sa.Connection, owner: str, ids: Sequence[int], now: float, until: float
+) -> list[sa.RowMapping]:
+    """Claim those of ``ids`` that are still due; their rows, in this order."""
+    connection.execute(
+        table.update()
+        .where(among(ids, COPYING, WAITING), table.c.due <= now)
+        .values(state=COPYING, owner=owner, due=until)
+    )
+    # Others may have had them since this transaction began: the rows as they are now.
+    query = (
+        sa.select(files.table)
+        .join(table, table.c.file_id == files.table.c.id)
+        .where(among(ids, COPYING), table.c.owner == owner, table.c.due == until)
+        .with_for_update()
+    )
+    rows = {row["id"]: row for row in connection.execute(query).mappings()}
+    return [rows[number] for number in ids if number in rows]
 
 
 def give_back(connection: sa.Connection, owner: str, untils: Collection[float]) -> None:
@@ -218,6 +250,7 @@ def settle(
                     **{"f": item.file_id, "state": ARCHIVED, "due": None, "cause": None},
                     **{"detail": None, "md5sum": None, "source": mine[item.file_id]},
                     **{"size": item.size, "archived_at": now, "verified_at": now},
+                    "deleted_at": None,
                 }
                 for item in stored
             ],
@@ -275,9 +308,7 @@ def _settled_before(
 
 
 def _claimed(owner: str, ids: Collection[int]) -> sa.Update:
-    return table.update().where(
-        table.c.file_id.in_(ids), table.c.state == COPYING, table.c.owner == owner
-    )
+    return table.update().where(among(ids, COPYING), table.c.owner == owner)
 
 
 def _held(connection: sa.Connection, owner: str, ids: Sequence[int]) -> dict[int, str]:
@@ -285,8 +316,7 @@ def _held(connection: sa.Connection, owner: str, ids: Sequence[int]) -> dict[int
     query = (
         sa.select(table.c.file_id, files.table.c.path)
         .join(files.table, files.table.c.id == table.c.file_id)
-        .where(table.c.file_id.in_(ids), table.c.state == COPYING, table.c.owner == owner)
+        .where(among(ids, COPYING), table.c.owner == owner)
+        .with_for_update()  # another archiver may think that we are dead
     )
-    if connection.dialect.name != "sqlite":
-        query = query.with_for_update()  # another archiver may think that we are dead
     return {row.file_id: row.path for row in connection.execute(query)}

@@ -28,13 +28,17 @@ DAMAGED = (LOST, ALTERED)  # archived once, and not whole any more
 
 # state: (meaning, who moves it on, into which states)
 STATES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "new": ("registered, not looked at yet", "archiver", (COPYING,)),
+    "new": ("registered, not looked at yet", "archiver, operator", (COPYING, IGNORED)),
     COPYING: (
         "claimed by an archiver until `due`",
         "archiver",
         (ARCHIVED, WAITING, MISSING, CHANGED, FAILED),
     ),
-    WAITING: ("to be tried again at `due`; `cause` says why", "archiver", (COPYING,)),
+    WAITING: (
+        "to be tried again at `due`; `cause` says why",
+        "archiver, operator",
+        (COPYING, IGNORED),
+    ),
     ARCHIVED: ("a verified copy is at `path`", "verify, audit", (LOST, ALTERED)),
     MISSING: ("the file was gone, at every attempt", "operator", (WAITING, IGNORED)),
     CHANGED: (
@@ -44,18 +48,27 @@ STATES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     FAILED: ("given up after all attempts; `cause` says why", "operator", (WAITING, IGNORED)),
     IGNORED: ("an operator does not want it archived", "operator", (WAITING,)),
-    LOST: ("the archived copy has gone", "operator", (WAITING, ARCHIVED)),
-    ALTERED: ("the archived copy is not what it was", "operator", (WAITING, ARCHIVED)),
+    LOST: (
+        "the archived copy has gone",
+        "operator, verify, audit",
+        (WAITING, ARCHIVED, ALTERED),
+    ),
+    ALTERED: (
+        "the archived copy is not what it was",
+        "operator, verify, audit",
+        (WAITING, ARCHIVED, LOST),
+    ),
 }
 
 DETAIL_LENGTH = 1024
 
 _Seconds: sa.Double[float] = sa.Double()  # UNIX time [s]
+_Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # which is the rowid there
 
 table = sa.Table(
     "socs_copies_v1",
     sa.MetaData(),
-    sa.Column("file_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("file_id", _Id, primary_key=True, autoincrement=False),
     sa.Column("state", sa.String(16), nullable=False, comment="See the states of a copy"),
     sa.Column("owner", sa.String(255), comment="Instance id of the archiver that has or had it"),
     sa.Column("due", _Seconds, comment="End of a claim, or time of the next attempt (UNIX time)"),
@@ -79,6 +92,16 @@ table = sa.Table(
 )
 
 
+def among(ids: Collection[int], *states: str) -> sa.ColumnElement[bool]:
+    """Condition: one of ``ids``, in one of ``states``.
+
+    As no index serves for the state in a function, rows are looked up, and locked, by their ids:
+    not all that are in these states, which may be many, and which other archivers may be at.
+    """
+    state = sa.func.coalesce(table.c.state, "")
+    return sa.and_(table.c.file_id.in_(ids), state.in_(states))
+
+
 # -- an operator's decisions ----------------------------------------------------------------------
 
 
@@ -87,41 +110,46 @@ def retry(
     ids: Collection[int],
     *,
     accept_changed: bool = False,
+    restored: bool = False,
 ) -> int:
     """Have the files ``ids`` archived after all; how many of them there is hope for.
 
     Files at rest, ignored, lost or altered ones start anew, with no failed attempts; those that
     wait are due at once. A lost or altered file is taken from where it was written, if that is
-    known. At most 10 000 at a time.
+    known and it was not deleted there. At most 10 000 at a time.
 
     Args:
         accept_changed: the contents that a changed file was found to have are right: they become
             the row's ``md5sum``.
+        restored: files that were deleted where they were written are there again.
     """
     columns = files.table.c
     query = (
-        sa.select(table, columns.path, columns.md5sum.label("announced"))
+        sa.select(table, columns.path, columns.copied, columns.md5sum.label("announced"))
         .join(files.table, columns.id == table.c.file_id)
-        .where(table.c.file_id.in_(ids), table.c.state.not_in((COPYING, ARCHIVED)))
+        .where(table.c.file_id.in_(ids))
+        .with_for_update()  # an archiver may be about to claim them
     )
-    found = [
-        row
-        for row in connection.execute(query).mappings()
-        if row["source"] or row["state"] not in DAMAGED
-    ]
+    found = []
+    for row in connection.execute(query).mappings():
+        if row["state"] in DAMAGED:
+            hope = row["source"] and (restored or row["deleted_at"] is None)
+        else:  # unless an archiver of old has copied it meanwhile
+            hope = row["state"] not in (COPYING, ARCHIVED) and not row["copied"]
+        if hope:
+            found.append(row)
     old = _given_up(connection, ids)
     if found:
         updates = []
         for row in found:
             accepted = accept_changed and row["state"] == CHANGED and row["md5sum"]
-            damaged = row["state"] in DAMAGED and row["source"]
             updates.append(
                 {
                     "f": row["file_id"],
                     "copied": False,
                     "failed_copy_attempts": 0,
                     "md5sum": row["md5sum"] if accepted else row["announced"],
-                    "path": row["source"] if damaged else row["path"],
+                    "path": row["source"] if row["state"] in DAMAGED else row["path"],
                 }
             )
         connection.execute(files.table.update().where(columns.id == sa.bindparam("f")), updates)
@@ -152,15 +180,19 @@ def _given_up(connection: sa.Connection, ids: Collection[int]) -> list[int]:
 def ignore(connection: sa.Connection, ids: Collection[int], reason: str) -> int:
     """Do not archive the files ``ids``; how many of them are not archived, nor being copied now.
 
-    ``reason`` is kept as the detail.
+    ``reason`` is kept as the detail. At most 10 000 at a time.
+
+    Raises:
+        AlreadyStored: an archiver has just claimed one; to be tried again.
     """
     columns = files.table.c
     query = (
-        sa.select(columns.id, table.c.state)
+        sa.select(columns.id, columns.copied, table.c.state)
         .outerjoin(table, table.c.file_id == columns.id)
-        .where(columns.id.in_(ids), columns.copied == sa.false())
+        .where(columns.id.in_(ids))
+        .with_for_update()  # an archiver may be about to claim them
     )
-    states = {row.id: row.state for row in connection.execute(query)}
+    states = {row.id: row.state for row in connection.execute(query) if not row.copied}
     values = {"state": IGNORED, "due": None, "detail": reason[:DETAIL_LENGTH]}
     new = [number for number, state in states.items() if state is None]
     known = [n for n, state in states.items() if state not in (None, COPYING, ARCHIVED, IGNORED)]
@@ -172,10 +204,14 @@ def ignore(connection: sa.Connection, ids: Collection[int], reason: str) -> int:
 
 
 def verified(connection: sa.Connection, ids: Collection[int], now: float) -> None:
-    """The archived copies of ``ids`` were found right at ``now`` (UNIX time [s])."""
+    """The archived copies of ``ids`` were found right at ``now`` (UNIX time [s]).
+
+    Those without a row here, which an archiver of old copied, are left without. At most 10 000 at
+    a time.
+    """
     connection.execute(
         table.update()
-        .where(table.c.file_id.in_(ids), table.c.state.in_((ARCHIVED, *DAMAGED)))
+        .where(among(ids, ARCHIVED, *DAMAGED))
         .values(state=ARCHIVED, verified_at=now, cause=None, detail=None, md5sum=None)
     )
 
@@ -185,12 +221,22 @@ def damaged(
 ) -> None:
     """The archived copy of ``file_id`` is :data:`LOST` or :data:`ALTERED`; noted, nothing else.
 
-    Files that an archiver of old copied have no row here yet, and get one.
+    Files that an archiver of old copied have no row here yet, and get one. Those that are not
+    archived any more, for they were retried, are left as they are.
     """
+    columns = files.table.c
+    query = (
+        sa.select(table.c.state)
+        .select_from(files.table.outerjoin(table, table.c.file_id == columns.id))
+        .where(columns.id == file_id, columns.copied == sa.true())
+        .with_for_update()
+    )
     values = {"state": state, "detail": detail[:DETAIL_LENGTH], "md5sum": md5sum}
-    known = connection.execute(table.update().where(table.c.file_id == file_id).values(**values))
-    if not known.rowcount:
-        connection.execute(table.insert(), {"file_id": file_id, **values})
+    for known in connection.execute(query).scalars():
+        if known is None:
+            connection.execute(table.insert(), {"file_id": file_id, **values})
+        elif known in (ARCHIVED, *DAMAGED):
+            connection.execute(table.update().where(table.c.file_id == file_id).values(**values))
 
 
 def deleted(
