@@ -152,9 +152,10 @@ def test_never_outside_the_data_roots_or_behind_a_link(far: World) -> None:
     (far.root / "out").symlink_to(far.outside)
     (far.root / "real").mkdir()
     (far.root / "in").symlink_to("real")
+    (far.root / "real" / "out").symlink_to(far.outside)
     plain = far.add(str(far.outside / "1.npy"))
     dots = far.add("a/../../outside/2.npy")
-    linked, inner = far.add("out/3.npy"), far.add("in/deep/4.npy")
+    linked, inner, deep = map(far.add, ("out/3.npy", "in/deep/4.npy", "real/out/8.npy"))
     itself = far.add("5.npy")
     far.source(itself).rename(far.root / "real" / "5.npy")
     far.source(itself).symlink_to("real/5.npy")
@@ -167,8 +168,8 @@ def test_never_outside_the_data_roots_or_behind_a_link(far: World) -> None:
     before = far.everything()
     found = prune(far)
     assert {decision.outcome for decision in found.values()} == {REFUSED}
-    assert len(found) == 7
-    assert all("link" in found[number].why for number in (linked, inner))
+    assert len(found) == 8
+    assert all("link" in found[number].why for number in (linked, inner, deep))
     assert all(
         "--data-root" in found[number].why or ".." in found[number].why for number in (plain, dots)
     )
