@@ -193,7 +193,7 @@ class Source:
         self.root = self.directory / "source"
         self.outside = self.directory / "outside"
         for path in (self.root, self.outside):
-            path.mkdir(exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
         self._random = random.Random(self.seed)
         self._rows: list[files.Row] = []
         self._number = 0

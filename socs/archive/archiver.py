@@ -169,9 +169,9 @@ class Archiver:
 
     def _step(self) -> None:
         now = self._stepped_at = time.monotonic()
-        self._hand_out(now)
         if self._in_hand and now >= self._renew_at:
             self._renew(now)
+        self._hand_out(now)
         self.statistics.update(self._database, now)
         answers = self._gather()
         if answers:

@@ -62,8 +62,11 @@ class _Workers:
             thread.start()
 
     def put(self, task: Task) -> None:
-        """Take on ``task``."""
-        self._tasks.put(task)
+        """Take on ``task``; while nothing moves, it is put off."""
+        if self.silent():
+            self._answer_all(task, self._hanging())
+        else:
+            self._tasks.put(task)
 
     def hang(self) -> bool:
         """Is there a worker that even a signal does not end?"""
@@ -94,7 +97,7 @@ class _Workers:
         process: subprocess.Popen[bytes] | None = None
         while (task := self._tasks.get()) is not None and not self._stopping.is_set():
             if self.hang():
-                self._answer_all(task, NotTried(self.complaint(), everything=False))
+                self._answer_all(task, self._hanging())
                 continue
             try:
                 if process is None or process.poll() is not None:
@@ -109,6 +112,9 @@ class _Workers:
                 self._end(process)
                 process = None
         self._end(process)
+
+    def _hanging(self) -> NotTried:
+        return NotTried(self.complaint(), everything=False)
 
     def complaint(self) -> str:
         """What to tell when these workers hang."""
@@ -199,14 +205,17 @@ class _Workers:
         with suppress(queue.Empty):
             while self.silent() and not self._stopping.is_set():
                 task = self._tasks.get_nowait()
-                self._answer_all(task or [], NotTried(self.complaint(), everything=False))
+                if task is None:  # the end, for another thread
+                    self._tasks.put(None)
+                    break
+                self._answer_all(task, self._hanging())
 
     def _give_up(self, pending: Task, cause: str) -> None:
         """The first of ``pending`` is to blame for the end of the process; the others are not."""
         (job, done), others = pending[0], pending[1:]
         if cause == HANGING:
             text = f"no sign of life for {self._copier.hang:.0f} s"
-            self._answer_all(others, NotTried(self.complaint(), everything=False))
+            self._answer_all(others, self._hanging())
         else:
             text = "its copier ended"
             self.put(others)

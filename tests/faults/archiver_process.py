@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from socs.archive import archiver
 from socs.archive.service import ArchiveService
 from socs.archive.settings import ArchiveSettings
 from socs.db.engine import Database
@@ -28,6 +29,7 @@ from tests.archiving import Source, settings_of
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 60.0  # s for a process to begin or to end on a busy machine
+PAUSE = 0.5  # s, for the archiver's pauses: that they are longer would only make tests longer
 
 
 class ArchiverProcess:
@@ -121,6 +123,7 @@ def main(settings: str, status: str) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     fields = json.loads(Path(settings).read_text())
+    archiver.PAUSE = archiver.ONE_FILE_PAUSE = PAUSE
     service = ArchiveService(ArchiveSettings(**fields), Database(), report=print)
     service.start()
     while not stop.wait(0.1):
