@@ -105,9 +105,14 @@ class Markers:
         self._written: dict[Key, str] | None = None  # paths of the newest markers; None: not known
 
     def touched(self, timecode: str, archive_name: str) -> None:
-        """A file was archived there, and its row says so. From any thread."""
-        with self._lock:
-            self._touched[timecode, archive_name] = None
+        """A file was archived there, and its row says so. From any thread.
+
+        Of other archives' files, which an archiver of timestreams meets when their path is none of
+        a streamer, no marker tells.
+        """
+        if archive_name in self._archive_names:
+            with self._lock:
+                self._touched[timecode, archive_name] = None
 
     def update(self, now: float) -> list[Marker]:
         """Write the markers that are due at ``now`` (UNIX time [s]); these are returned.

@@ -287,7 +287,9 @@ def test_an_archiver_tells_of_its_own_archive_only(site):
     site.register()
     site.register_stream()
     site.archive()
-    (marker,) = site.restarted(archive_names=[TIMESTREAMS]).update(LATER)
+    markers = site.restarted(archive_names=[TIMESTREAMS])
+    markers.touched(str(DAY), SMURF)
+    (marker,) = markers.update(LATER)
     assert marker.archive_name == TIMESTREAMS
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -20,9 +21,17 @@ import yaml
 from ocs import agent_cli, site_config
 
 from socs import agent, counters, plugin
+from socs.archive import archiver as archiving
+from socs.archive import markers, storage, timecodes
+from socs.archive import paths as archive_paths
+from socs.archive import publish as archive_feeds
+from socs.archive.markers import Marker
+from socs.archive.publish import FEEDS, ArchiveFeeds
+from socs.archive.settings import ArchiveSettings
+from socs.archive.statistics import Statistics
 from socs.cli import main as cli
-from socs.counters import Counter
-from socs.db import engine, file_readers, fingerprint, registrar, spool
+from socs.counters import Counter, Counters
+from socs.db import copies, engine, file_readers, fingerprint, registrar, spool
 from socs.db import pysmurf_files_manager as files
 from socs.pysmurf import limits, publish, script, session, settings, store
 from socs.pysmurf.settings import StreamSettings
@@ -263,6 +272,42 @@ def test_site_config_in_the_agent_page_works(agent_class: str) -> None:
     module.make_parser().parse_args(words)
 
 
+def rows_of(page: str, title: str = "") -> list[str]:
+    """Names in the first column of a table: the one called ``title``, or all of the page."""
+    text = (DOCS / page).read_text()
+    if title:
+        text = re.split(r"\n(?=\S)", text.partition(f".. list-table:: {title}\n")[2])[0]
+    return re.findall(r"(?m)^   \* - ``(\w+)``$", text)
+
+
+def test_fields_of_the_archivers_feeds_are_those_of_the_code(tmp_path: Path) -> None:
+    chosen = ArchiveSettings("archiver", ["monitor"], str(tmp_path / "archive"), ["/data"])
+    numbers = Counters(counters.ARCHIVE)
+    stats = Statistics(chosen, numbers).archive_stats()
+    published: dict[str, dict[str, object]] = {}
+    feeds = SimpleNamespace(
+        register_feed=lambda name, record: None,
+        is_attached=lambda: True,
+        publish_to_feed=lambda name, message: published.update({name: message["data"]}),
+    )
+    status = {"archive_stats": stats, "counters": numbers.snapshot()}
+    ArchiveFeeds(feeds).update(status, at_once=True)
+    for feed in ("archive_stats", "transfer_stats"):
+        assert rows_of("reference/feeds.rst", f"Fields of ``{feed}``") == list(published[feed])
+    assert rows_of("reference/feeds.rst", "Feeds of the archiver") == list(FEEDS)
+
+
+def test_keys_of_markers_are_those_of_the_code() -> None:
+    text = (DOCS / "reference" / "archive_tree.rst").read_text().partition("archive_markers:")[2]
+    assert re.findall(r"(?m)^   \* - ``(\w+)``$", text) == list(Marker.__struct_fields__)
+
+
+def test_what_to_do_is_told_for_each_state_that_wants_something_done() -> None:
+    text = (DOCS / "howto" / "archive.rst").read_text()
+    told = re.findall(r"(?m)^   \* - (\w+)$", text.partition("* - State")[2])
+    assert told == [*copies.AT_REST, *copies.DAMAGED]
+
+
 def test_every_operation_is_described_as_ocs_wants_it() -> None:
     for agent_class, module in AGENTS.items():
         source = importlib.import_module(plugin.agents[agent_class]["module"])
@@ -457,12 +502,26 @@ def grouped(number: int) -> str:
         ("reference/feeds.rst", f"{grouped(publish.MAX_SAMPLES)} register values"),
         ("reference/feeds.rst", f"A list of 1 to {limits.MAX_LIST} numbers"),
         ("reference/feeds.rst", f"of up to {limits.MAX_TEXT} characters"),
+        ("reference/feeds.rst", f"every {archive_feeds.PERIOD:.0f} seconds"),
+        ("reference/feeds.rst", f"the last {archive_feeds.LONGEST_TEXT} characters"),
+        ("reference/archive_tree.rst", f"of {grouped(timecodes.TIMECODE)} seconds"),
+        ("reference/archive_tree.rst", f"than the {archive_paths.LONGEST_NAME} bytes of a file"),
+        ("reference/archive_tree.rst", f"``{storage.STAGING}<instance-id>`` holds"),
         ("agents/pysmurf_controller.rst", f"SIGKILL {script.KILL_AFTER:.0f} seconds later"),
         ("agents/pysmurf_controller.rst", f"{grouped(session.MAX_SESSION_DATA)} bytes as JSON"),
     ],
 )
 def test_figures_are_those_of_the_code(page: str, statement: str) -> None:
     assert statement in " ".join((DOCS / page).read_text().split())
+
+
+def test_hours_of_the_archiver_are_those_of_the_code() -> None:
+    hour = 3600.0
+    assert markers.LATE == archiving.LONGEST_WAIT == hour
+    tree = (DOCS / "reference" / "archive_tree.rst").read_text()
+    assert "- the time is over by an hour," in tree
+    page = " ".join((DOCS / "reference" / "copies.rst").read_text().split())
+    assert "twice as long after each further attempt, at most an hour." in page
 
 
 def test_picture_names_the_threads_of_the_code() -> None:
@@ -498,11 +557,28 @@ def test_numbers_are_rendered_exactly() -> None:
     assert int(spaced.replace("\N{NO-BREAK SPACE}", "")) == limits.MAX_SEQUENCE
 
 
-def test_equations_are_rendered() -> None:
-    lines = "\n".join(extension().conservation_rst())
-    for equation in counters.CONSERVATION:
+@pytest.mark.parametrize("table", ["CONSERVATION", "ARCHIVE_CONSERVATION"])
+def test_equations_are_rendered(table: str) -> None:
+    lines = "\n".join(extension().conservation_rst(table))
+    for equation in getattr(counters, table):
         for name in (*equation.whole, *equation.parts):
             assert f"``{name}``" in lines
+    page = (DOCS / "reference" / "counters.rst").read_text()
+    assert f".. conservation:: {table}\n" in page
+
+
+def test_every_state_of_a_copy_is_rendered() -> None:
+    lines = "\n".join(extension().copy_states_rst())
+    for state, (meaning, who, into) in copies.STATES.items():
+        rows = re.findall(rf"   \* - ``{state}``\n     - (.*)\n     - (.*)\n     - (.*)", lines)
+        assert rows == [(extension().literals(meaning), who, ", ".join(f"``{s}``" for s in into))]
+
+
+def test_every_column_of_the_table_of_copies_is_rendered() -> None:
+    lines = "\n".join(extension().copies_table_rst())
+    for column in copies.table.columns:
+        assert f"``{column.name}``" in lines
+        assert extension().literals(column.comment or "Primary key") in lines
 
 
 def test_diagram_shows_every_state_and_way() -> None:
