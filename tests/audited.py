@@ -47,9 +47,16 @@ class Archive:
     def __post_init__(self) -> None:
         self.root = self.directory / "archive"
         self.source = self.directory / "source"
-        self.root.mkdir()
-        self.source.mkdir()
+        self.root.mkdir(exist_ok=True)
+        self.source.mkdir(exist_ok=True)
         copies.create_table(self.database)
+
+    @classmethod
+    def of(cls, directory: Path, database: Database) -> Archive:
+        """The archive that an archiver has made there."""
+        made = cls(directory, database)
+        made.paths = {number: row["path"] for number, row in made.rows().items()}
+        return made
 
     def add(
         self, count: int = 1, *, days: int = 1, with_source: bool = False, **row: Any
@@ -58,7 +65,7 @@ class Archive:
         rows, sizes = [], {}
         for number in range(len(self.paths), len(self.paths) + count):
             content = number.to_bytes(8, "big") * -(-self.size // 8)
-            path = self._place(number, BEGIN + number % days * DAY)
+            path = self._place(number, number % days * DAY + number // days // PER_ACTION)
             path.write_bytes(content[: self.size])
             if with_source:
                 self._source_of(str(path)).write_bytes(content[: self.size])
@@ -72,13 +79,12 @@ class Archive:
         (number,) = self._store(rows, {str(path): len(content)} if copy else {}, False)
         return number
 
-    def _place(self, number: int, when: int) -> Path:
-        group = when + number // PER_ACTION
-        name = f"{group}_{number}.npy"
-        place = f"{str(when)[:5]}/crate1slot{number % 3}/{group}_take_iv/outputs"
+    def _place(self, number: int, after: int) -> Path:
+        action = BEGIN + after
+        place = f"{str(action)[:5]}/crate1slot{number % 3}/{action}_take_iv/outputs"
         directory = self.root / place
         directory.mkdir(parents=True, exist_ok=True)
-        return directory / name
+        return directory / f"{action}_{number}.npy"
 
     def _source_of(self, path: str) -> Path:
         return self.source / os.path.basename(path)

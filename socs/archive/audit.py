@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from socs.archive.audited import Audited
 from socs.archive.dark import Dark
 from socs.archive.examine import RIGHT, THREADS, Examined, Examiners, Record
-from socs.archive.findings import Finding, Findings, OnFinding, as_written
+from socs.archive.findings import Finding, Findings, OnFinding, as_written, in_words
 from socs.archive.outcomes import BATCH, finding_of, record_of, records, settle
 from socs.archive.register import Register
 from socs.archive.repair import Repair
@@ -170,7 +170,7 @@ class _Run:
                     new = directory not in counts
                     counts["elsewhere" if new and len(counts) >= DIRECTORIES else directory] += 1
             self._tick()
-        self._found.outside = {as_written(name): number for name, number in counts.items()}
+        self._found.outside = {in_words(name): number for name, number in counts.items()}
         real = os.path.realpath(top)
         return [name for name in counts if name[:1] == "/" and os.path.realpath(name) == real]
 

@@ -49,8 +49,10 @@ class Audited:
 
     def summary(self) -> str:
         """One line for the operator."""
-        days = f"{self.timecodes_done} of {self.timecodes}" if self.stopped else self.timecodes
-        text = f"Compared {self.files} files and {self.rows} rows of {days} days"
+        days = f"{self.timecodes_done} of {self.timecodes} days"
+        if not self.stopped:
+            days = "1 day" if self.timecodes == 1 else f"{self.timecodes} days"
+        text = f"Compared {self.files} files and {self.rows} rows of {days}"
         text += f": {self.findings.summary()}"
         done = {
             "found right again": self.recovered,

@@ -160,25 +160,11 @@ def _looked_at(record: Record, data_dir: str, tick: Callable[[], object]) -> Exa
         status = os.stat(path)
         if record.size in {None, status.st_size} and stat.S_ISREG(status.st_mode):
             return Examined(record, RIGHT, size=status.st_size)
-    return _compare(record, _within(data_dir, path), tick)
+    return _compare(record, data_dir, tick)
 
 
-def _within(data_dir: str, path: str) -> str:
-    """``path``; or where it leads if it is a link.
-
-    Raises:
-        OSError: it leads out of the archive.
-    """
-    if not os.path.islink(path):
-        return path
-    real = os.path.realpath(path)
-    if real.startswith(f"{os.path.realpath(data_dir)}/"):
-        return real
-    raise OSError(errno.EXDEV, f"a link to {real}, outside the archive")
-
-
-def _compare(record: Record, path: str, tick: Callable[[], object]) -> Examined:
-    descriptor = os.open(path, _OPEN)
+def _compare(record: Record, data_dir: str, tick: Callable[[], object]) -> Examined:
+    descriptor = _opened(record.path, data_dir)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -192,6 +178,19 @@ def _compare(record: Record, path: str, tick: Callable[[], object]) -> Examined:
         return Examined(record, RIGHT, size=status.st_size, md5sum=found)
     detail = f"its MD5 is {found.hex()}, its size {status.st_size} bytes"
     return Examined(record, ALTERED, detail, status.st_size, found)
+
+
+def _opened(path: str, data_dir: str) -> int:
+    """Open ``path``; a link only if it leads to another place in the archive."""
+    try:
+        return os.open(path, _OPEN)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    real = os.path.realpath(path)
+    if not real.startswith(f"{os.path.realpath(data_dir)}/"):
+        raise OSError(errno.EXDEV, f"a link to {real}, outside the archive")
+    return os.open(real, _OPEN)
 
 
 def _dangling_link(path: str, data_dir: str) -> str | None:

@@ -7,15 +7,27 @@ import getpass
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from socs.archive.tree import utc
+from socs.cli import archive_commands, copy_commands, prune_command
+from socs.cli.file_options import (
+    add_filters,
+    add_state_filters,
+    count,
+    file_filter,
+    need_copies,
+    seconds,
+)
 from socs.cli.follow import Follower
 from socs.cli.output import json_line, print_one, print_rows, tab_separated
+from socs.db import copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database, mariadb_settings
+from socs.db.file_filter import FileFilter, has_copies, newest
 from socs.errors import ConfigError, SocsError, StorageUnavailable
 
 LIST_COLUMNS = ("id", "timestamp", "instance_id", "pub_id", "action", "format", "copied", "path")
@@ -47,51 +59,28 @@ def add_parser(commands: Any) -> None:
     drop.add_argument("--yes", action="store_true", help="do not ask")
     listing = add("list", _list, "list files, the newest first")
     listing.add_argument(
-        "--limit", type=_count, default=50, metavar="N", help="at most N (default %(default)s)"
+        "--limit", type=count, default=50, metavar="N", help="at most N (default %(default)s)"
     )
     tail = add("tail", _tail, "print files as they are registered, until Ctrl-C")
     tail.add_argument(
-        "--lines", "-n", type=_count, default=10, metavar="N", help="begin with the last N (10)"
+        "--lines", "-n", type=count, default=10, metavar="N", help="begin with the last N (10)"
     )
     tail.add_argument(
         "--interval",
-        type=_seconds,
+        type=seconds,
         default=1.0,
         metavar="SECONDS",
         help="time between two looks at the table [s] (default %(default)s)",
     )
     for filtered in (listing, tail):
-        _add_filters(filtered)
+        add_filters(filtered)
+        filtered.add_argument("--not-copied", action="store_true", help="without a verified copy")
+    add_state_filters(listing)
     add("stats", _stats, "numbers of files per instance")
     show = add("show", _show, "show all that is known of one file")
     show.add_argument("file", metavar="PATH-or-ID", help="path or id of the file")
-
-
-def _add_filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--instance-id", metavar="ID", help="registered by this agent")
-    parser.add_argument("--pub-id", metavar="ID", help="announced by this publisher")
-    parser.add_argument("--action", dest="of_action", metavar="NAME", help="of this action")
-    parser.add_argument("--format", metavar="NAME", help="of this format")
-    parser.add_argument(
-        "--path", metavar="PATTERN", help="whole paths like this; * stands for any characters"
-    )
-    parser.add_argument("--not-copied", action="store_true", help="without a verified copy")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return seconds
+    for commands_of_archive in (archive_commands, copy_commands, prune_command):
+        commands_of_archive.add_commands(add)
 
 
 def _with_database(run: Callable[..., int], args: argparse.Namespace) -> int:
@@ -110,7 +99,7 @@ def _with_database(run: Callable[..., int], args: argparse.Namespace) -> int:
 
 
 def _create(database: Database, args: argparse.Namespace) -> int:
-    made = files.create_table(database)
+    made = copies.create_table(database)
     if args.json:
         _print_result(database, created=made)
     else:
@@ -121,6 +110,8 @@ def _create(database: Database, args: argparse.Namespace) -> int:
 def _drop(database: Database, args: argparse.Namespace) -> int:
     agreed = args.yes or _agrees(f"Drop {files.table.name} in {database.description}")
     if agreed:
+        with database.begin() as connection:
+            copies.table.drop(connection, checkfirst=True)
         files.drop_table(database)
     if args.json:
         _print_result(database, dropped=agreed)
@@ -152,9 +143,19 @@ def _print_result(database: Database, **result: bool) -> None:
 
 
 def _list(database: Database, args: argparse.Namespace) -> int:
-    with database.read() as connection:
-        rows = _rows(connection, args, args.limit)
-    print_rows(rows, LIST_COLUMNS, json_lines=args.json, table_columns=TABLE_COLUMNS)
+    chosen = file_filter(args)
+    if not chosen.needs_copies and not has_copies(database):
+        with database.read() as connection:
+            rows = _rows(connection, args, args.limit)
+        print_rows(rows, LIST_COLUMNS, json_lines=args.json, table_columns=TABLE_COLUMNS)
+        return 0
+    need_copies(database)
+    print_rows(
+        newest(database, chosen, args.limit),
+        (*LIST_COLUMNS[:-1], "state", "path"),
+        json_lines=args.json,
+        table_columns=(*TABLE_COLUMNS[:-1], "state", "path"),
+    )
     return 0
 
 
@@ -162,22 +163,8 @@ def _rows(
     connection: sa.Connection, args: argparse.Namespace, limit: int, after_id: int | None = None
 ) -> list[sa.RowMapping]:
     """The newest rows that the options ask for, or those above ``after_id``, oldest first."""
-    columns = files.table.c
-    conditions = []
-    if args.not_copied:
-        conditions.append(sa.func.coalesce(columns.copied, sa.false()) == sa.false())
-    if args.path is not None:
-        conditions.append(files.path_matches(connection, args.path))
-    return files.select_files(
-        connection,
-        *conditions,
-        limit=limit,
-        after_id=after_id,
-        instance_id=args.instance_id,
-        pub_id=args.pub_id,
-        action=args.of_action,
-        format=args.format,
-    )
+    conditions = file_filter(args).conditions(connection)
+    return files.select_files(connection, *conditions, limit=limit, after_id=after_id)
 
 
 def _tail(database: Database, args: argparse.Namespace) -> int:
@@ -246,15 +233,25 @@ def _stats(database: Database, args: argparse.Namespace) -> int:
 
 
 def _show(database: Database, args: argparse.Namespace) -> int:
-    wanted: dict[str, Any] = (
-        {"id": int(args.file)} if args.file.isdecimal() else {"path": args.file}
-    )
-    with database.read() as connection:
-        rows = files.select_files(connection, limit=2, **wanted)
+    by_id = args.file.isdecimal()
+    chosen = FileFilter(ids=(int(args.file),)) if by_id else FileFilter(paths=(args.file,))
+    rows: Sequence[Mapping[Any, Any]]
+    if has_copies(database):
+        rows = newest(database, chosen, 2)
+    else:
+        with database.read() as connection:
+            rows = files.select_files(connection, *chosen.conditions(connection), limit=2)
     if not rows:
-        name = next(iter(wanted))
+        name = "id" if by_id else "path"
         raise SocsError(f"{database.description}: no file with {name} {args.file!r}")
-    print_one(rows[0], as_object=args.json)
+    print_one(rows[0] if args.json else _with_dates(rows[0]), as_object=args.json)
     if len(rows) > 1:
         print("socs: older rows have this path too; see `socs files list --path`", file=sys.stderr)
     return 0
+
+
+def _with_dates(row: Mapping[Any, Any]) -> dict[Any, Any]:
+    """``row`` with the UNIX times of the table of copies as dates, for people."""
+    times = ("due", "archived_at", "verified_at", "deleted_at")
+    dates = {name: utc(row[name]) for name in times if row.get(name) is not None}
+    return {**row, **dates}
