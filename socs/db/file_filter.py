@@ -125,9 +125,12 @@ def newest(
 
 
 def has_copies(database: Database) -> bool:
-    """Is the table of copies there? Deployments without an archiver of ours have none."""
+    """Is the table of copies there, for this user?
+
+    Deployments without an archiver of ours have none, and monitors have no business with it.
+    """
     with database.read() as connection:
-        return sa.inspect(connection).has_table(copies.table.name)
+        return copies.table.name in sa.inspect(connection).get_table_names()
 
 
 def id_windows(database: Database, size: int = WINDOW) -> Iterator[sa.ColumnElement[bool]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from socs.cli.main import main
 from socs.db import batches, claims, copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.claims import Archived
@@ -148,6 +149,14 @@ def test_the_archiver_may_do_nothing_else(archiver: Database, statement: str) ->
 def test_the_monitor_has_no_business_with_copies(monitor: Database) -> None:
     with pytest.raises(StorageError, match="denied"), monitor.read() as connection:
         copies.counts(connection)
+
+
+@pytest.mark.parametrize("command", ["list", "stats"])
+def test_the_monitors_user_may_look_at_files(server: MariaDB, monkeypatch, capsys, command) -> None:
+    env = server.address() | {"MYSQL_DATABASE": "files", "MYSQL_USER": "socs_monitor"}
+    for name, value in (env | {"MYSQL_PASSWORD": PASSWORDS["DB_PW"]}).items():
+        monkeypatch.setenv(name, value)
+    assert main(["files", command]) == 0, capsys.readouterr().err
 
 
 def test_the_administrator_may_drop_and_create(server: MariaDB) -> None:

@@ -27,7 +27,7 @@ from socs.archive import paths as archive_paths
 from socs.archive import publish as archive_feeds
 from socs.archive.markers import Marker
 from socs.archive.publish import FEEDS, ArchiveFeeds
-from socs.archive.settings import ArchiveSettings
+from socs.archive.settings import LEASE, ArchiveSettings
 from socs.archive.statistics import Statistics
 from socs.cli import main as cli
 from socs.counters import Counter, Counters
@@ -504,6 +504,7 @@ def grouped(number: int) -> str:
         ("reference/feeds.rst", f"of up to {limits.MAX_TEXT} characters"),
         ("reference/feeds.rst", f"every {archive_feeds.PERIOD:.0f} seconds"),
         ("reference/feeds.rst", f"the last {archive_feeds.LONGEST_TEXT} characters"),
+        ("reference/copies.rst", f"take over {LEASE / 60:.0f} minutes after"),
         ("reference/archive_tree.rst", f"of {grouped(timecodes.TIMECODE)} seconds"),
         ("reference/archive_tree.rst", f"than the {archive_paths.LONGEST_NAME} bytes of a file"),
         ("reference/archive_tree.rst", f"``{storage.STAGING}<instance-id>`` holds"),
