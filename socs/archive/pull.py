@@ -42,7 +42,7 @@ class Pull:
         rsync_options: further options, each in one word.
         bandwidth_limit: KiB/s.
         files_per_batch: files of one rsync call, at most.
-        timeout: s without a byte after which a call is given up.
+        timeout: s of silence after which a call is given up.
         report: called with a line for the log when something changes for the operator.
 
     Attributes:
@@ -180,10 +180,8 @@ class Pull:
             if batch is None:
                 batch = Batch(job.place.timecode, root, self._tell)
                 group = job.place.timecode, root, suspected
-            full = len(batch.waiting) >= max(1, self._size >> SMALLER * suspected)
-            if group == (job.place.timecode, root, suspected) and (
-                not full or source in batch.waiting
-            ):
+            room = len(batch.waiting) < max(1, self._size >> SMALLER * suspected)
+            if room and group == (job.place.timecode, root, suspected):
                 batch.add(source, entry)
             else:
                 left.append(entry)

@@ -301,7 +301,7 @@ class Round:
         if message.kind == "not_regular":
             return Refused(NOT_REGULAR, "not a regular file")
         if message.kind == "unverified":
-            return Refused(BAD_COPY, "what came was not what rsync read: it is being written")
+            return Refused(BAD_COPY, "what came differs from what rsync read")
         reason = os.strerror(message.errno)
         if message.kind == "detached":
             return NotTried(f"{self._batch.root} on {self._rsync.address}: {reason}", False)
@@ -316,7 +316,7 @@ class Round:
             if same(found.get(source)):
                 self._batch.answer(source, _changed(md5sum, size))
             else:
-                text = f"the copy ({size} bytes) is not what is there now: it is being written"
+                text = f"the copy ({size} bytes) differs from the file as it is now"
                 self._batch.answer(source, Refused(BAD_COPY, text))
 
     def _miss(self, gone: Sequence[str]) -> None:

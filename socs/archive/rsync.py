@@ -53,7 +53,7 @@ class Rsync(msgspec.Struct, frozen=True):
         ssh_options: further arguments of ssh; they overrule ours.
         options: further ones of rsync, each in one word; ours overrule them.
         bandwidth_limit: KiB/s.
-        timeout: s without a byte after which rsync gives up.
+        timeout: s of silence after which a call is given up.
 
     Raises:
         ConfigError: one of them is not what it should be.
@@ -112,8 +112,8 @@ class Rsync(msgspec.Struct, frozen=True):
     def shell(self) -> str:
         """The command that rsync starts to get there, as it takes it apart again.
 
-        A host that does not answer is given up before ``timeout``: rsync's own time-out then
-        means that the host answers, but that rsync is stuck there.
+        A host that does not answer is given up well before ``timeout``: silence for that long
+        then means that the host answers, but that rsync is stuck there.
         """
         interval = max(1, min(KEEPALIVE, int(self.timeout / 6)))
         words = ["ssh", *self.ssh_options, "-o", "BatchMode=yes"]

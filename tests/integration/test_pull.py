@@ -301,6 +301,28 @@ def test_file_that_is_still_being_written_is_told_from_a_changed_one(
     assert site.staged() == []
 
 
+def test_copy_that_is_spoilt_on_the_way_is_told_from_a_changed_file(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = site.write("good", b"data")
+    place = Round._place
+
+    def spoil(self: Round, source: str, *, fresh: bool) -> None:
+        path = self.tree.path(source)
+        status = os.stat(path)
+        Path(path).write_bytes(b"dada")
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        place(self, source, fresh=fresh)
+
+    with site.pull() as pull:
+        with monkeypatch.context() as patch:
+            patch.setattr(Round, "_place", spoil)
+            (outcome,) = site.move(pull, [job])
+        assert isinstance(outcome, Refused)
+        assert (outcome.cause, outcome.md5sum) == ("attempts_bad_copy", None)
+        assert contents(*site.move(pull, [job])) == b"data"
+
+
 def test_one_source_announced_several_times(site: Site) -> None:
     now = site.write("mask.txt", b"new")
     again = site.job(now.file.path, b"new")
@@ -410,6 +432,23 @@ def kill(processes: list[psutil.Process], name: str) -> None:
         process.kill()
 
 
+def test_rest_of_a_call_is_killed_when_its_rsync_is_gone(site: Site) -> None:
+    job = site.write("large", random.Random(9).randbytes(4 * MEGABYTE))
+    settings = {"bandwidth_limit": 1024}
+    with (
+        TcpCutter((LOOPBACK, site.sshd.port)) as cutter,
+        site.pull(port=cutter.address[1], **settings) as pull,
+    ):
+        site.submit(pull, [job])
+        wait_until(pull.current, 20, "a beginning")
+        cutter.hang()  # they would wait for the other end
+        kill([process for process in rsyncs(site) if process.ppid() == os.getpid()], "rsync")
+        wait_until(lambda: not here(rsyncs(site)), 5, "the end of the other rsync and of ssh")
+        wait_until(lambda: site.outcomes, 10, "an answer")
+        cutter.resume()
+    assert isinstance(site.outcomes[job.file.id][0], NotTried)
+
+
 def test_many_interruptions_lose_and_double_nothing(site: Site) -> None:
     chooser = random.Random(2)
     truth = {}
@@ -505,9 +544,30 @@ def test_source_that_is_back_is_used_without_a_restart(site: Site) -> None:
         assert pull.troubles()
         cutter.allow()
         assert isinstance(site.move(pull, [job])[0], Placed)
-        assert pull.troubles() == []
+        wait_until(lambda: not pull.troubles(), 10, "the end of the trouble")
         again = f"pulling from {pull_address(site)} again"
         wait_until(lambda: site.log[-1] == again, 10, "a line in the log")
+
+
+def test_file_is_placed_and_trouble_over_while_others_are_still_coming(site: Site) -> None:
+    first = site.write("0 first", b"x")
+    large = site.write("1 large", random.Random(8).randbytes(4 * MEGABYTE))
+    settings = {"bandwidth_limit": 512}
+    with (
+        TcpCutter((LOOPBACK, site.sshd.port)) as cutter,
+        site.pull(port=cutter.address[1], **settings) as pull,
+    ):
+        cutter.refuse()
+        assert isinstance(site.move(pull, [first])[0], NotTried)
+        assert pull.troubles()
+        cutter.allow()
+        site.submit(pull, [large])
+        assert contents(*site.move(pull, [first])) == b"x"
+        assert pull.troubles() == []
+        assert large.file.id not in site.outcomes
+        wait_until(pull.current, 10, "a part of the other")
+        assert [each["path"] for each in pull.current()] == [large.file.path]
+        assert pull.room() == 399
 
 
 def test_host_that_falls_silent_is_given_up(site: Site) -> None:
@@ -527,6 +587,28 @@ def test_host_that_falls_silent_is_given_up(site: Site) -> None:
         assert outcome.everything
         cutter.resume()
         assert isinstance(site.move(pull, [job])[0], Placed)
+
+
+def test_silence_is_told(site: Site) -> None:
+    job = site.write("a", random.Random(3).randbytes(4 * MEGABYTE))
+    no_keepalive = ["-o", "ServerAliveInterval=0", *site.sshd.options]
+    settings = {"bandwidth_limit": 1024, "timeout": 6, "ssh_options": no_keepalive}
+    with (
+        TcpCutter((LOOPBACK, site.sshd.port)) as cutter,
+        site.pull(port=cutter.address[1], **settings) as pull,
+    ):
+        site.submit(pull, [job])
+        wait_until(pull.current, 20, "a beginning")
+        assert pull.troubles() == []
+        cutter.hang()
+        (text,) = wait_until(pull.troubles, 20, "a trouble")
+        assert text.startswith(f"nothing has come from {pull_address(site)} for ")
+        assert site.outcomes == {}
+        cutter.resume()
+        wait_until(lambda: not pull.troubles(), 20, "the end of the trouble")
+        wait_until(lambda: site.outcomes, 20, "the file")
+        assert isinstance(site.outcomes[job.file.id][0], Placed)
+        assert pull.link_errors == 0
 
 
 def test_file_on_which_rsync_hangs_holds_up_no_other(
@@ -611,6 +693,23 @@ def test_full_archive_is_named_and_files_arrive_once_there_is_space(
         assert pull.troubles() == []
 
 
+def test_archive_that_can_have_no_more_files_is_named(site: Site, small_disk: Path) -> None:
+    job = site.write("a", b"x")
+    directories = 4 + len(site.root.parts) - 1  # the root, those above the tree, those in it
+    for count in (directories, directories + 100):
+        options = f"remount,nr_inodes={count}"
+        subprocess.run(["mount", "-o", options, str(small_disk)], check=True)
+        with site.pull() as pull:
+            (outcome,) = site.move(pull, [job])
+        if count == directories:
+            assert isinstance(outcome, NotTried)
+            assert outcome.everything
+            assert str(small_disk) in outcome.detail
+            assert "No space left" in outcome.detail
+        else:
+            assert contents(outcome) == b"x"
+
+
 def test_read_only_archive_is_named(site: Site, small_disk: Path) -> None:
     first, second = site.write("a", b"x"), site.write("b", b"x")
     with site.pull() as pull:
@@ -646,16 +745,44 @@ def test_stop_in_the_middle_leaves_nothing_running_and_keeps_the_part(site: Site
             site.submit(pull, [job])
             wait_until(lambda: sum(e["bytes"] for e in pull.current()) > size / 2, 30, "half of it")
             assert len(rsyncs(site)) >= 3  # generator, receiver, ssh
+            cutter.hang()  # so that nothing ends because the other end does
             pull.stop()
             assert not [thread for thread in threading.enumerate() if thread.name == "pull"]
-            wait_until(lambda: not rsyncs(site), 5, "the end of rsync and ssh")
+            wait_until(lambda: not here(rsyncs(site)), 5, "the end of rsync and ssh")
             assert site.outcomes == {}
+            cutter.resume()
             assert pull.link_errors == 0
         passed = cutter.replied
         with site.pull(port=cutter.address[1]) as pull:
             assert contents(*site.move(pull, [job])) == data
         assert cutter.replied - passed < 0.6 * size
     assert site.staged() == []
+
+
+def here(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Without those that the server has started."""
+    found = []
+    for process in processes:
+        with suppress(psutil.Error):
+            if "--server" not in process.cmdline():
+                found.append(process)
+    return found
+
+
+def test_nothing_is_placed_or_answered_after_stop(site: Site) -> None:
+    jobs = [site.write(f"{n}", b"%d" % n) for n in range(50)]
+    jobs += [site.job(job.file.path, b"%d" % n) for n, job in enumerate(jobs)]  # each twice
+    answers: list[Outcome] = []
+    with site.pull() as pull:
+
+        def done(job: Job, outcome: Outcome) -> None:
+            answers.append(outcome)
+            wait_until(lambda: pull._calls.stopped, 10, "the stop")
+
+        pull.submit(jobs, done)
+        wait_until(lambda: answers, 10, "an answer")
+    assert len(answers) == 1
+    assert len([path for path in site.archive.glob("17000/crate1/**/*") if path.is_file()]) == 1
 
 
 def test_stop_while_nothing_is_done(site: Site) -> None:
@@ -678,7 +805,7 @@ def test_rsync_ends_with_a_killed_archiver_and_the_next_one_goes_on(site: Site) 
         from socs.archive.storage import Storage
         archive, root, user, port, key, job, *options = sys.argv[1:]
         pull = Pull(Storage(archive, "archiver"), host="127.0.0.1", user=user, port=int(port),
-                    key=key, roots=[root], bandwidth_limit=4096, ssh_options=options)
+                    key=key, roots=[root], bandwidth_limit=512, ssh_options=options)
         pull.submit([msgspec.json.decode(job, type=Job)], lambda job, outcome: None)
         sys.stdin.read()
     """
@@ -691,12 +818,13 @@ def test_rsync_ends_with_a_killed_archiver_and_the_next_one_goes_on(site: Site) 
         def arrived() -> int:
             return sum(p.stat().st_size for p in staging.rglob("*large*") if p.is_file())
 
-        wait_until(lambda: arrived() > size / 2, 30, "half of the file")
+        wait_until(lambda: arrived() > size / 8, 30, "an eighth of the file")
         killed.send_signal(signal.SIGKILL)
-    wait_until(lambda: not rsyncs(site), 5, "the end of rsync and ssh")
+    wait_until(lambda: not rsyncs(site), 5, "the end of rsync and ssh")  # the rest would take 14 s
+    assert arrived() < size / 2
     with TcpCutter((LOOPBACK, site.sshd.port)) as cutter, site.pull(port=cutter.address[1]) as pull:
         assert contents(*site.move(pull, [job])) == data
-        assert cutter.replied < 0.6 * size
+        assert cutter.replied < 0.95 * size
 
 
 def test_whole_file_that_a_killed_archiver_left_is_used(site: Site) -> None:
@@ -713,6 +841,19 @@ def test_whole_file_that_a_killed_archiver_left_is_used(site: Site) -> None:
         outcomes = site.move(pull, [job, stale])
     assert [contents(outcome) for outcome in outcomes] == [b"data", b"new"]
     assert site.staged() == []
+
+
+def test_second_name_of_a_file_that_is_adopted_is_removed(site: Site) -> None:
+    job = site.write("a", b"data")
+    with site.pull() as pull:
+        path = contents_path(*site.move(pull, [job]))
+    staged = Path(f"{site.archive}/17000/{STAGING}archiver/{NAME}{job.file.path}")
+    staged.parent.mkdir(parents=True)
+    os.link(path, staged)
+    with site.pull() as pull:
+        assert site.move(pull, [job]) == [Placed(path, 4, adopted=True)]
+    assert site.staged() == []
+    assert Path(path).read_bytes() == b"data"
 
 
 def test_second_name_of_an_archived_file_is_never_written_to(site: Site) -> None:
