@@ -1,0 +1,204 @@
+"""The file writer of the camera: takes readouts from any thread and never holds that up."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import tables
+
+from socs.closing import Closing
+from socs.counters import SLOW_SIGNAL_FILES, Counters
+from socs.errors import ConfigError
+from socs.problems import Problems
+from socs.slow_signal.layout import Readouts
+from socs.slow_signal.store import formats
+from socs.slow_signal.store.growing import Completed
+from socs.slow_signal.store.naming import Names
+from socs.slow_signal.store.series import FileSeries, SeriesSettings
+
+MIB = 1 << 20
+QUEUE_BYTES = 64 * MIB
+PAUSE = 0.2  # s without a look for what is due
+
+log = logging.getLogger(__name__)
+
+
+class SSFileWriter(Closing):
+    """Writes readouts into files, one after the other, in a thread of its own.
+
+    A new file begins with the readout number 1, at the size limit, and on request. Files have
+    their names when they are complete; no other file is replaced. What is being written survives
+    a crash as far as it was flushed, and is completed by the next writer with the same folder and
+    prefix. No method raises for what the disk does: see :meth:`troubles`.
+
+    Args:
+        file_prefix: how the names of files begin.
+        folder: where they are; made if it is missing.
+        file_enumerator: how they go on: ``date``, ``order``, or not at all (:mod:`.naming`).
+        layout: ``native``, ``seed`` or ``ssdaq``.
+        filesize_lim: MiB of a file; 0 or None: no limit.
+        attrs: attributes of each file: text, numbers, and arrays of numbers.
+        filters: ``tables.Filters`` instead of those of the layout.
+        flush_every: seconds for which a readout may be lost by a crash of the program.
+        sync_every: seconds for which it may be lost by a crash of the machine.
+        queue_bytes: of readouts in memory before the thread gets at them.
+        on_finished: called with each :class:`Completed` file, in the thread, again and again until
+            it does not raise. After a crash it may be called once more with the same id, see
+            :mod:`.registration`.
+        on_settled: called when that cannot happen any more.
+        counters: must know :data:`socs.counters.SLOW_SIGNAL_FILES`; own ones by default.
+        report: gets a line for the log when something goes wrong; the default logs a warning.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        file_prefix: str,
+        folder: str | PathLike[str] = "",
+        file_enumerator: str | None = None,
+        *,
+        layout: str = formats.DEFAULT_LAYOUT,
+        filesize_lim: float | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        filters: tables.Filters | None = None,
+        flush_every: float = 1.0,
+        sync_every: float = 10.0,
+        queue_bytes: int = QUEUE_BYTES,
+        on_finished: Callable[[Completed], object] = lambda completed: None,
+        on_settled: Callable[[Completed], object] = lambda completed: None,
+        counters: Counters | None = None,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        self.counters = counters or Counters(SLOW_SIGNAL_FILES)
+        self._series = FileSeries(
+            Names(_made(Path(folder).absolute()), file_prefix, file_enumerator),
+            SeriesSettings(
+                layout=layout,
+                attributes=attrs,
+                filters=filters,
+                size_limit=int(filesize_lim * MIB) if filesize_lim else None,
+                flush_every=flush_every,
+                sync_every=sync_every,
+            ),
+            counters=self.counters,
+            on_finished=on_finished,
+            on_settled=on_settled,
+            problems=Problems(report),
+        )
+        self._room = queue_bytes
+        self._queue: deque[Readouts | None] = deque()  # None: a new file begins
+        self._queued = 0  # bytes
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._status: dict[str, Any] = self._series.status()
+        self._troubles: list[str] = []
+        self._thread = threading.Thread(target=self._run, name="slow-signal-files", daemon=True)
+
+    def start(self) -> None:
+        """Take up what an earlier writer has left, and begin."""
+        self._thread.start()
+
+    def write(self, readouts: Readouts) -> None:
+        """Have ``readouts`` (n,) written; they must not be changed from here on. Does not wait.
+
+        What finds no room is dropped and counted as ``readouts_queue_full``.
+        """
+        with self._changed:
+            if self._stopping or self._queued + readouts.nbytes > self._room:
+                self.counters.add("readouts_queue_full", len(readouts))
+                return
+            self._queue.append(readouts)
+            self._queued += readouts.nbytes
+            self._changed.notify()
+
+    def new_file(self) -> None:
+        """Begin a new file with the next readout."""
+        with self._changed:
+            self._queue.append(None)
+            self._changed.notify()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Write what is queued, complete the file at hand, and end.
+
+        What takes longer than ``timeout`` [s] goes on in the background; what that does not live
+        to complete, the next start does.
+        """
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    @property
+    def alive(self) -> bool:
+        """Is the thread running?"""
+        return self._thread.is_alive()
+
+    def troubles(self) -> list[str]:
+        """What cannot be written, completed or registered, and why; empty when all is well."""
+        return self._troubles
+
+    @property
+    def problem(self) -> str | None:
+        """The first of :meth:`troubles`."""
+        return self._troubles[0] if self._troubles else None
+
+    def status(self) -> dict[str, Any]:
+        """Where it stands, fit for session data."""
+        return {**self._status, "queued_bytes": self._queued, "problem": self.problem}
+
+    # -- in the thread --------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._careful(self._series.start)
+        while not self._at_end():
+            taken = self._take()
+            for readouts in taken:
+                if readouts is None:
+                    self._series.new_file()
+                else:
+                    self._careful(partial(self._series.write, readouts))
+            self._careful(self._series.tick)
+        self._careful(self._series.close)
+
+    def _at_end(self) -> bool:
+        with self._changed:
+            return self._stopping and not self._queue
+
+    def _take(self) -> list[Readouts | None]:
+        """What is in the queue; waits for it, but not long."""
+        with self._changed:
+            if not self._queue and not self._stopping:
+                self._changed.wait(PAUSE)
+            taken = list(self._queue)
+            self._queue.clear()
+            self._queued = 0
+        return taken
+
+    def _careful(self, do: Callable[[float], object]) -> None:
+        """Call ``do`` with the time. A defect in it must not end the thread."""
+        try:
+            do(time.monotonic())
+            self._status, self._troubles = self._series.status(), self._series.troubles()
+        except Exception as error:
+            self.counters.add("data_file_errors")
+            self._troubles = [f"a defect: {type(error).__name__}: {error}"]
+            log.exception("a defect in the file writer")
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
+    return folder
