@@ -426,6 +426,48 @@ SLOW_SIGNAL_FILES_CONSERVATION = (
     ),
 )
 
+SLOW_SIGNAL_FILES = (
+    Counter("readouts_to_write", "readouts", "taken up by the file writer's thread"),
+    Counter("readouts_written", "readouts", "flushed: they survive a crash of the program"),
+    Counter(
+        "readouts_queue_full",
+        "readouts",
+        "dropped: the file writer's thread did not keep up, or was ending",
+        "the disk, or the layout of the files, is too slow for this rate",
+    ),
+    Counter(
+        "readouts_unwritten",
+        "readouts",
+        "dropped: the disk refused them until the memory for them was full, or the agent ended",
+        "see `troubles` in session.data: make room on the disk, or mend it",
+    ),
+    Counter("data_files_completed", "files", "complete, under their final names, and registered"),
+    Counter("data_files_recovered", "files", "left by a writer that was killed; completed here"),
+    Counter(
+        "data_files_damaged",
+        "files",
+        "journals that are damaged; set aside beside the files",
+        "look at the disk; what is good of them was completed",
+    ),
+    Counter(
+        "data_file_errors",
+        "errors",
+        "attempts to write, complete or register a file that failed; tried again",
+        "see `troubles` in session.data",
+    ),
+)
+
+# Not counted up but looked up.
+SLOW_SIGNAL_FILES_NOW = (
+    Counter("readouts_unflushed", "readouts", "in the memory of the file writer's thread"),
+)
+
+SLOW_SIGNAL_FILES_CONSERVATION = (
+    Conservation(
+        ("readouts_to_write",), ("readouts_written", "readouts_unwritten", "readouts_unflushed")
+    ),
+)
+
 CONSERVATION = (
     Conservation(
         ("datagrams_received",),
