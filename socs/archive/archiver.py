@@ -20,7 +20,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from socs.archive.moving import Job, Mover, NotTried, Outcome, Placed, Refused
-from socs.archive.paths import TIMESTREAMS, file_of, place_of
+from socs.archive.paths import file_of, place_of
+from socs.archive.selection import of_archive
 from socs.archive.settings import ArchiveSettings
 from socs.archive.statistics import Statistics
 from socs.archive.storage import NOT_PLACED, Storage
@@ -238,7 +239,7 @@ class Archiver:
                 now=time.time(),
                 until=until,
                 max_attempts=self._settings.max_copy_attempts,
-                only=self._only(),
+                only=of_archive(self._settings.archive_name),
             )
         self._unsure.clear()
         return rows
@@ -265,14 +266,6 @@ class Archiver:
     def _end_of_claim(self) -> float:
         self._until = max(time.time() + self._settings.lease, self._until + 1e-3)
         return self._until
-
-    def _only(self) -> sa.ColumnElement[bool] | None:
-        action = files.table.c.action
-        if self._settings.archive_name == "all":
-            return None
-        if self._settings.archive_name == TIMESTREAMS:
-            return action == TIMESTREAMS
-        return sa.or_(action.is_(None), action != TIMESTREAMS)
 
     def _fitting(self, jobs: Sequence[Job]) -> list[Job]:
         """Those of ``jobs`` whose path fits into the table; the others are refused."""

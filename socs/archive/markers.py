@@ -22,6 +22,7 @@ import sqlalchemy as sa
 import yaml
 
 from socs.archive.paths import MARKERS, SMURF, TIMESTREAMS
+from socs.archive.selection import of_archive
 from socs.archive.storage import STAGING, Storage, flush
 from socs.archive.timecodes import TIMECODE, Timecodes
 from socs.db import copies
@@ -198,10 +199,18 @@ class Markers:
                 return int(timecode)
         return -1
 
+    def _until(self, connection: sa.Connection, archive_name: str, now: float) -> float:
+        """Files of this archive written before this time have all been dealt with [s]."""
+        tables, only = self._tables, of_archive(archive_name)
+        _, earliest = copies.on_their_way(
+            connection, tables.instances, tables.max_attempts, only=only
+        )
+        return now if earliest is None else earliest - 1
+
     def _due(self, connection: sa.Connection, keys: Sequence[Key], now: float) -> list[Marker]:
         """What is to be told of ``keys``, for whose files nobody waits; all that is new."""
         tables = self._tables
-        _, earliest = copies.on_their_way(connection, tables.instances, tables.max_attempts)
+        until = {name: self._until(connection, name, now) for name in {name for _, name in keys}}
         contents = {
             timecode: tables.contents(connection, timecode)
             for timecode in {timecode for timecode, _ in keys}
@@ -218,7 +227,7 @@ class Markers:
                     num_files=num_files,
                     subdirs=subdirs,
                     finalized_at=now,
-                    finalized_until=now if earliest is None else earliest - 1,
+                    finalized_until=until[archive_name],
                     archive_name=archive_name,
                     instance_id=self._storage.instance_id,
                     not_archived=tables.at_rest(connection, timecode, archive_name),

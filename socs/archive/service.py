@@ -13,6 +13,7 @@ from socs.archive.archiver import Archiver
 from socs.archive.markers import Markers
 from socs.archive.moving import Job
 from socs.archive.paths import SMURF, TIMESTREAMS
+from socs.archive.selection import ALL
 from socs.archive.settings import ArchiveSettings
 from socs.db import copies
 from socs.db import pysmurf_files_manager as files
@@ -39,7 +40,7 @@ class ArchiveService:
         self, settings: ArchiveSettings, database: Database, *, report: Callable[[str], None]
     ) -> None:
         storage = settings.storage()
-        both = settings.archive_name == "all"
+        both = settings.archive_name == ALL
         self._markers = Markers(
             storage,
             database,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from socs.archive.copier import HANG, ROOM, Copier
 from socs.archive.moving import Mover
-from socs.archive.paths import SMURF, TIMESTREAMS
 from socs.archive.prune_local import LocalSources
 from socs.archive.pull import Pull
+from socs.archive.selection import ALL, ARCHIVE_NAMES
 from socs.archive.sources import Sources
 from socs.archive.storage import DIRECTORY_MODE, FILE_MODE, Storage
 from socs.dataroots import DataRoots
@@ -56,7 +56,7 @@ class ArchiveSettings:
     targets: Sequence[str]
     data_dir: str
     roots: Sequence[str]
-    archive_name: str = "all"
+    archive_name: str = ALL
     max_copy_attempts: int = MAX_COPY_ATTEMPTS
     files_per_batch: int = 200
     poll_interval: float = 5.0
@@ -204,8 +204,8 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--archive-name",
-        choices=["all", SMURF, TIMESTREAMS],
-        default="all",
+        choices=ARCHIVE_NAMES,
+        default=ALL,
         help="which files: timestreams, smurf (all others), or all (default %(default)s)",
     )
     group.add_argument(

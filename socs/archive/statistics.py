@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from socs.archive.selection import of_archive
 from socs.archive.settings import ArchiveSettings
 from socs.counters import Counters
 from socs.db import copies
@@ -36,6 +37,7 @@ class Statistics:
 
     def __init__(self, settings: ArchiveSettings, counters: Counters) -> None:
         self._targets, self._max_attempts = list(settings.targets), settings.max_copy_attempts
+        self._only = of_archive(settings.archive_name)
         self._counters = counters
         self._look_at = self._looked_at = self._recount_at = 0.0  # monotonic [s]
         self._rest = 0.0  # s until the next look, at least
@@ -56,7 +58,7 @@ class Statistics:
             with database.read() as connection:
                 self._count(connection, now)
                 self._uncopied, earliest = copies.on_their_way(
-                    connection, self._targets, self._max_attempts
+                    connection, self._targets, self._max_attempts, only=self._only
                 )
                 self.states = copies.counts(connection)
             self.problem = None
@@ -84,6 +86,7 @@ class Statistics:
             columns.id > self._newest,
             columns.id <= newest,
             columns.instance_id.in_(self._targets),
+            self._only,
         )
         number = connection.execute(sa.select(sa.func.count()).where(*fresh)).scalar_one()
         if number:

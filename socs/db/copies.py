@@ -306,18 +306,23 @@ def counts(connection: sa.Connection) -> Mapping[str, int]:
 
 
 def on_their_way(
-    connection: sa.Connection, instances: Sequence[str], max_attempts: int
+    connection: sa.Connection,
+    instances: Sequence[str],
+    max_attempts: int,
+    *,
+    only: sa.ColumnElement[bool] | None = None,
 ) -> tuple[int, float | None]:
     """How many files of ``instances`` are still to be copied, and the earliest time of one [s].
 
-    Costs time with their number, not with the length of the table.
+    ``only`` is a further condition on the columns of the files table. Costs time with their
+    number, not with the length of the table.
     """
     columns = files.table.c
     query = (
         sa.select(sa.func.count(), sa.func.min(columns.timestamp))
         .outerjoin(table, table.c.file_id == columns.id)
         .where(columns.copied == sa.false(), columns.instance_id.in_(instances))
-        .where(is_on_its_way(max_attempts))
+        .where(is_on_its_way(max_attempts), sa.true() if only is None else only)
     )
     number, earliest = connection.execute(query).one()
     if isinstance(earliest, datetime):

@@ -51,7 +51,8 @@ Readouts = NDArray[np.void]
 def is_present(present: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Which modules are there: bool, shape (..., 32), of ``present`` (...,)."""
     bits = np.arange(MODULES, dtype=np.uint32)
-    return (present[..., None] >> bits & np.uint32(1)).astype(np.bool_)
+    there: NDArray[np.bool_] = (present[..., None] >> bits & np.uint32(1)).astype(np.bool_)
+    return there
 
 
 def millivolts(readouts: Readouts) -> NDArray[np.float64]:

@@ -166,6 +166,17 @@ def test_archives_are_told_apart(site):
     assert told == {SMURF: (2, ["crate1slot2"]), TIMESTREAMS: (3, ["ufm_mv1", "ufm_mv2"])}
 
 
+def test_files_of_one_archive_do_not_hold_back_the_other(site):
+    site.register()
+    site.register_stream()
+    site.archive()
+    site.register_stream("late", timestamp=files.utc_text(LATER - 10))
+    site.markers.update(LATER)
+    until = {info["archive_name"]: info["finalized_until"] for info in site.read()}
+    assert until[SMURF] == LATER
+    assert until.get(TIMESTREAMS, LATER - 11) == LATER - 11
+
+
 def test_a_day_is_told_early_when_the_next_has_files(site):
     site.register()
     site.archive()
