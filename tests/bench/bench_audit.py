@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,12 +68,12 @@ class Measured(NamedTuple):
     findings: dict[str, set[str]]
 
 
-def run(archive: Archive, *line: str) -> Measured:
-    """``socs files <line> --json``, in a process of its own."""
+def run(archive: Archive, env: Mapping[str, str], *line: str) -> Measured:
+    """``socs files <line> --json`` with the database of ``env``, in a process of its own."""
     command = [sys.executable, "-m", "socs.cli.main", "files", *line, "--json"]
     with tempfile.TemporaryFile() as out:
         begin, used = time.perf_counter(), os.times()
-        process = subprocess.Popen(command, stdout=out)
+        process = subprocess.Popen(command, stdout=out, env=os.environ | env)
         mib = 0.0
         while process.poll() is None:
             mib = max(mib, most_resident(process.pid))
@@ -139,21 +139,21 @@ def md5sum(archive: Archive) -> int:
     return len(archive.paths)
 
 
-def compare(archive: Archive, hashing: bool) -> list[Measured]:
+def compare(archive: Archive, env: Mapping[str, str], hashing: bool) -> list[Measured]:
     """All measurements."""
     audit = ("audit", "--data-dir", str(archive.root), "--quiet", *YOUNG)
     verify = ("verify", "--data-dir", str(archive.root), "--quiet")
     planted = plant(archive)
-    results = [run(archive, *audit)]
+    results = [run(archive, env, *audit)]
     if hashing:
-        results += [run(archive, *audit, "--hash"), run(archive, *verify)]
+        results += [run(archive, env, *audit, "--hash"), run(archive, env, *verify)]
     for result in results:
         dark = planted["dark"] if "audit" in result.what else set()
         assert result.findings == planted | {"dark": dark}, result.what
     if hashing:
         results.append(timed("md5sum", lambda: md5sum(archive)))
     results.append(timed("one query per file", lambda: one_query_per_file(archive)))
-    return [run(archive, "stats"), *results]
+    return [run(archive, env, "stats"), *results]
 
 
 def main() -> None:
@@ -170,12 +170,12 @@ def main() -> None:
         tempfile.TemporaryDirectory(dir=arguments.data) as data,
         MariaDB(Path(name)) as server,
     ):
-        os.environ.update(server.env())
-        database = Database()
+        env = server.env()
+        database = Database(env)
         archive = Archive(Path(data), database, size=arguments.size)
         for start in range(0, arguments.files, AT_A_TIME):
             archive.add(min(AT_A_TIME, arguments.files - start), days=DAYS)
-        results = compare(archive, not arguments.no_hash)
+        results = compare(archive, env, not arguments.no_hash)
         database.close()
     table = Table(
         title=f"An archive of {arguments.files:,} files of {arguments.size} bytes in MariaDB, "

@@ -179,6 +179,24 @@ def test_day_on_another_disk(archive: Archive) -> None:
     assert list(archive.states().values()).count(LOST) == 1
 
 
+def test_links_inside_a_day(archive: Archive) -> None:
+    ids = archive.add(20)
+    disk = archive.directory / "disk"
+    disk.mkdir()
+    publisher = archive.root / "17000/crate1slot1"
+    publisher.rename(disk / "crate1slot1")
+    publisher.symlink_to(disk / "crate1slot1")
+    (archive.root / "17000/again").symlink_to(archive.root / "17000/crate1slot2")
+    (publisher / "back").symlink_to(archive.root)
+    (publisher / "round").symlink_to(publisher)
+    lost = archive.lose(next(n for n in ids if "/crate1slot1/" in archive.paths[n]))
+    dark = archive.darken("17000/crate1slot1/1700000000_a/outputs/dark")
+    for hashing in (False, True):
+        found, seen = archive.audit(hash=hashing)
+        assert kinds(seen) == {"lost": {lost}, "dark": {dark}}
+        assert found.files == 20
+
+
 # -- files without rows ---------------------------------------------------------------------------
 
 
