@@ -106,7 +106,7 @@ class Pull:
         return max(0, 2 * self._size - in_hand)
 
     def submit(self, jobs: Sequence[Job], done: Done) -> None:
-        """Take on ``jobs``; ``done`` is called once for each, in the thread of this mover."""
+        """Take on ``jobs``; ``done`` is called once for each, in threads of this mover."""
         with self._changed:
             self._queue.extend((job, done) for job in jobs)
             self._changed.notify()

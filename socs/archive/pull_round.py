@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,7 @@ from socs.archive.rsync import (
     same,
 )
 from socs.archive.rsync_call import Call, Calls
+from socs.archive.side_by_side import side_by_side
 from socs.archive.storage import Storage
 from socs.dataroots import MISSING, NOT_REGULAR, UNREADABLE
 from socs.errors import FileNotReady, StorageUnavailable
@@ -59,7 +61,7 @@ class Batch:
     """Files of one day and one root that wait for an answer, by their path at the source.
 
     Args:
-        tell: passes an answer on.
+        tell: passes an answer on; several threads call it.
     """
 
     def __init__(self, timecode: str, root: str, tell: Callable[[Entry, Outcome], None]) -> None:
@@ -104,6 +106,7 @@ class Round:
         self._storage, self._rsync, self._calls, self._batch = storage, rsync, calls, batch
         self.tree = staged.Tree(f"{storage.staging(batch.timecode)}/{staged.NAME}")
         self._doubtful: dict[str, tuple[bytes, int]] = {}  # whole, with an MD5 nobody wants; size
+        self._copying = threading.Lock()
         self._came = False  # anything from the root?
         self.reached = False
         self.moved_at = time.monotonic()
@@ -154,11 +157,18 @@ class Round:
 
     def _collect(self) -> None:
         """Verify and place what has arrived."""
-        for source in list(self._batch.waiting):
-            if source not in self._doubtful and self.tree.kind(source) == stat.S_IFREG:
-                self._calls.check()
-                self._came = self.reached = True
-                self._place(source, fresh=True)
+        arrived = [
+            source
+            for source in self._batch.waiting
+            if source not in self._doubtful and self.tree.kind(source) == stat.S_IFREG
+        ]
+        if arrived:
+            self._came = self.reached = True
+            side_by_side(self._place_fresh, arrived, "pull-place")
+
+    def _place_fresh(self, source: str) -> None:
+        self._calls.check()
+        self._place(source, fresh=True)
 
     def _place(self, source: str, *, fresh: bool) -> None:
         """Give the whole file to those who want what it is.
@@ -192,14 +202,19 @@ class Round:
         """Give the whole file, or a copy of it unless this is the ``last`` use, its place."""
         try:
             with self._storage.translated(self.tree.path(source)):
-                part = self.tree.path(source) if last else self.tree.another(source)
-                return Placed(self._storage.put(part, job.place, job.file.md5sum), size)
+                if last:
+                    return self._placed(self.tree.path(source), job, size)
+                with self._copying:
+                    return self._placed(self.tree.another(source), job, size)
         except FileNotReady as error:
             if last:
                 self.tree.remove(source)
             return outcome_of(error)
         except StorageUnavailable as error:  # it stays, for the next time
             return outcome_of(error)
+
+    def _placed(self, part: str, job: Job, size: int) -> Placed:
+        return Placed(self._storage.put(part, job.place, job.file.md5sum), size)
 
     # -- calls of rsync -------------------------------------------------------------------------
 

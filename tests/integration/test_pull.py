@@ -25,6 +25,7 @@ from socs.archive.moving import Job, NotTried, Outcome, Placed, Refused
 from socs.archive.paths import File, place_of
 from socs.archive.pull import Pull
 from socs.archive.pull_round import Round
+from socs.archive.side_by_side import THREADS
 from socs.archive.staged import KEPT, NAME
 from socs.archive.storage import STAGING, Storage
 from socs.errors import ConfigError
@@ -626,7 +627,7 @@ def test_file_on_which_rsync_hangs_holds_up_no_other(
     tracer.chmod(0o755)
     options = [f"--rsync-path={tracer}"]
     waiting = [*good[:15], stuck, *good[15:]]
-    with site.pull(rsync_options=options, timeout=2, files_per_batch=40) as pull:
+    with site.pull(rsync_options=options, timeout=2, files_per_batch=8) as pull:
         while stuck in waiting:
             outcomes = site.move(pull, waiting)
             answers = list(zip(waiting, outcomes, strict=True))
@@ -781,8 +782,8 @@ def test_nothing_is_placed_or_answered_after_stop(site: Site) -> None:
 
         pull.submit(jobs, done)
         wait_until(lambda: answers, 10, "an answer")
-    assert len(answers) == 1
-    assert len([path for path in site.archive.glob("17000/crate1/**/*") if path.is_file()]) == 1
+    placed = [path for path in site.archive.glob("17000/crate1/**/*") if path.is_file()]
+    assert len(answers) <= len(placed) <= THREADS, "only what was under way"
 
 
 def test_stop_while_nothing_is_done(site: Site) -> None:
