@@ -11,6 +11,7 @@ from socs.db import copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
 from socs.db.file_filter import FileFilter, newest
+from socs.db.transactions import in_transaction
 
 PAGE = 500  # rows per transaction
 
@@ -84,8 +85,7 @@ def _act(
     for ids in _ids(database, chosen, concerned):
         matched += len(ids)
         if act is not None:
-            with database.begin() as connection:
-                done += act(connection, ids)
+            done += in_transaction(database, lambda connection, ids=ids: act(connection, ids))
     return matched, done
 
 

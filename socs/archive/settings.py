@@ -14,7 +14,7 @@ from socs.archive.prune_local import LocalSources
 from socs.archive.pull import Pull
 from socs.archive.selection import ALL, ARCHIVE_NAMES
 from socs.archive.sources import Sources
-from socs.archive.storage import DIRECTORY_MODE, FILE_MODE, Storage
+from socs.archive.storage import DIRECTORY_MODE, FILE_MODE, RESERVED, Storage
 from socs.dataroots import DataRoots
 from socs.db.pysmurf_files_manager import MAX_COPY_ATTEMPTS
 from socs.errors import ConfigError
@@ -76,6 +76,8 @@ class ArchiveSettings:
     prune_policy: str | None = None
 
     def __post_init__(self) -> None:
+        if self.instance_id in RESERVED:
+            raise ConfigError(f"instance id {self.instance_id}: the archive uses this name itself")
         if not self.targets:
             raise ConfigError("--target names no agent whose files are to be archived")
         if not Path(self.data_dir).is_absolute() or Path(self.data_dir) == Path("/"):

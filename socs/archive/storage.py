@@ -25,6 +25,7 @@ from socs.errors import FileNotReady, StorageUnavailable
 NOT_PLACED = "attempts_not_placed"
 MOST_OF_ONE_NAME = 1000  # files with different contents and the same name
 STAGING = ".suprsync-"
+RESERVED = ("altered", "prune")  # in its place: what other directories of this kind are for
 FILE_MODE, DIRECTORY_MODE = 0o664, 0o775  # a group may delete, and others read
 MAX_KNOWN_DIRECTORIES = 10_000
 

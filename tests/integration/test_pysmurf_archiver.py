@@ -15,9 +15,12 @@ import ocs
 import pytest
 import sqlalchemy as sa
 
+from socs.archive.settings import ArchiveSettings
+from socs.archive.storage import RESERVED
 from socs.db import copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
+from socs.errors import ConfigError
 from socs.sim.site import AgentInstance, Site
 from socs.testing import wait_until
 
@@ -301,6 +304,12 @@ def test_archiving_goes_on_without_a_router_and_ends_with_sigterm(
     number = archive.register("a", b"a")
     archive.wait_for_state(number, "archived")
     assert archive.site.stop_agent(ARCHIVER) == 0
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_names_that_the_archive_uses_itself_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        ArchiveSettings(name, ["monitor"], "/archive", ["/data"])
 
 
 @pytest.mark.parametrize(
