@@ -104,11 +104,15 @@ def _undeleted() -> sa.Select[Any]:
     """A query for the columns of ``ArchivedFile``."""
     columns, own = files.table.c, copies.table.c
     kind = ("action", "action_timestamp", "timestamp", "pub_id", "instance_id", "format", "plot")
+    # Nearly all rows are copied and archived. In a function the column's index does not serve, and
+    # rows are read in the order of their ids; SQLite would else sort all of them for each page.
+    copied = sa.func.coalesce(columns.copied, sa.false())
+    state = sa.func.coalesce(own.state, "new")
     return (
         sa.select(columns.id, columns.path, columns.md5sum, *(columns[name] for name in kind))
         .add_columns(own.source, own.archived_at, own.size)
         .join(copies.table, own.file_id == columns.id)
-        .where(columns.copied == sa.true(), own.state == copies.ARCHIVED)
+        .where(copied == sa.true(), state == copies.ARCHIVED)
         .where(own.source.is_not(None), own.archived_at.is_not(None), own.deleted_at.is_(None))
     )
 

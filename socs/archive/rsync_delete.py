@@ -87,8 +87,8 @@ class Deleter:
         return self._say(_REMOVING, paths, tree)
 
     def _say(self, options: Iterable[str], paths: Iterable[str], tree: str) -> Said:
-        # -s: the arguments travel in the protocol, where no shell sees them.
-        command = ["rsync", *options, "-s", "--files-from=-", "--from0"]
+        # Names travel in the protocol; the shell there sees options and a slash.
+        command = ["rsync", *options, "--files-from=-", "--from0"]
         command += ["-e", self._rsync.shell(), f"{self.address}:/", f"{tree}/"]
         code, said = _call(command, names(paths))
         if code not in COMPLETE:

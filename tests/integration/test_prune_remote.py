@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -233,7 +234,15 @@ def test_archive_of_many_days_and_more_files_than_a_group(far: World, monkeypatc
         path.write_bytes(f"contents of {n}.npy".encode())
         numbers.append(far.add(f"{n}.npy", path=str(path)))
     before = archived_state(far)
+    staging, used = prune_remote.Storage.staging, set()
+
+    def remembering(self, timecode: str) -> str:
+        used.add(timecode)
+        return staging(self, timecode)
+
+    monkeypatch.setattr(prune_remote.Storage, "staging", remembering)
     assert {d.outcome for d in prune(far).values()} == {DELETED}
+    assert used == {"16000", "16001"}  # a day may be on a disk of its own
     assert not any(far.source(number).exists() for number in numbers)
     assert archived_state(far) == before
 
@@ -297,6 +306,26 @@ def test_machine_that_cannot_be_reached(far: World, server: Sshd) -> None:
     with pytest.raises(StorageUnavailable, match=r"rsync from .*127\.0\.0\.1.*Permission denied"):
         prune(far, rsync=wrong)
     assert far.source(number).exists()
+
+
+@pytest.mark.parametrize(("options", "may_delete"), [("-ro /", False), ("/", True)])
+def test_key_that_is_restricted(far: World, server: Sshd, options: str, may_delete: bool) -> None:
+    if shutil.which("rrsync") is None:
+        pytest.skip("this rsync comes without rrsync")
+    number = far.add("a b/1 $HOME.npy")
+    keys = server.directory / "authorized_keys"
+    before = keys.read_text()
+    try:
+        keys.write_text(f'restrict,command="rrsync {options}" {before}')
+        assert prune(far, dry_run=True)[number].outcome == DELETED
+        if may_delete:
+            assert prune(far)[number].outcome == DELETED
+        else:
+            with pytest.raises(StorageUnavailable, match="--remove-source-files has been disabled"):
+                prune(far)
+    finally:
+        keys.write_text(before)
+    assert far.source(number).exists() is not may_delete
 
 
 def test_what_killed_runs_left_is_removed_after_a_day(far: World) -> None:
