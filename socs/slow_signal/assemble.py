@@ -24,13 +24,12 @@ from numpy.typing import NDArray
 from socs.slow_signal.buffer import ReadoutBuffer
 from socs.slow_signal.decode import Packets
 from socs.slow_signal.layout import MODULES, READOUT, Readouts
-from socs.slow_signal.line import NEVER, Line
+from socs.slow_signal.line import Line
 from socs.slow_signal.quarantine import Packet, Quarantine, distance
 from socs.slow_signal.tally import Tally
 from socs.slow_signal.windows import SECOND, AssemblerSettings, Window
 
 PIECE = np.dtype(f"V{READOUT.itemsize}")  # a readout, copied as one piece
-MAX_SPAN = NEVER // 64  # ns, 2 years; a packet with TACKs further apart is never believed
 
 
 class Assembler:
@@ -222,9 +221,7 @@ class Assembler:
         began = 0
         for index in range(past, len(tacks)):
             began += self._place_part(packet, index, int(tacks[index]), int(tacks[-1]))
-        module = np.array([packet.module], np.uint8)
-        newest = np.maximum(tacks[-1:], self._line.latest(module))
-        self._line.placed(module, newest, self._now)
+        self._line.placed(np.array([packet.module], np.uint8), tacks[-1:], self._now)
         return began > 0
 
     def _place_part(self, packet: Packet, index: int, tack: int, last: int) -> bool:
@@ -267,9 +264,6 @@ class Assembler:
 
         While the others are silent, one packet is enough, unless its readouts may have gone out.
         """
-        if distance(int(packet.tacks[-1]), int(packet.tacks[0])) not in range(MAX_SPAN):
-            self._refuse([packet._replace(cause="parts_implausible")])
-            return
         packets, modules = 2, self._line.modules_heard() // 2 + 1
         if self._line.is_silent(self._now) and cause != "parts_late":
             packets, modules = 1, 1

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from socs.slow_signal.layout import MODULES, READOUT_BYTES, WIRE
 
 MAX_READOUTS = 64  # in a datagram, usually 10; an Ethernet frame of 9000 bytes holds 62
+MAX_STEP = 1 << 50  # ns, 13 days; from one readout in a datagram to the next
 PART = np.dtype(f"V{READOUT_BYTES}")  # a part of the wire, copied as one piece
 OUT_OF_RANGE = 255  # stands for a module where an address names none
 
@@ -52,7 +53,7 @@ class Packets:
         modules: uint8, shape (n,), 0 to 31.
         counts: uint32, shape (n,), how many parts each holds; k is the most.
         tacks: uint64, shape (n, k), primary TACK of each part [ns].
-        steps: int64, shape (n, k - 1), from each TACK to the next [ns]; above 0.
+        steps: int64, shape (n, k - 1), from each TACK to the next [ns]; 1 to :data:`MAX_STEP`.
         parts: :data:`~socs.slow_signal.layout.WIRE`, shape (n, k).
         received: when the batch was taken from the kernel, UNIX time [s].
         refused: datagrams of the batch that are not here, by counter name.
@@ -117,8 +118,8 @@ def decode(datagrams: Datagrams, *, relaxed: bool = False) -> Packets:
 
     A datagram is refused, under the first cause that holds, if it is empty, its size is no multiple
     of 144 bytes, it holds more than :data:`MAX_READOUTS`, its sender is no module, or if its TACKs
-    do not increase from each readout to the next. They may pass 2**64: what counts is the
-    difference modulo 2**64, which must be from 1 to 2**63 - 1.
+    do not increase from each readout to the next, or by more than :data:`MAX_STEP`. They may pass
+    2**64: what counts is the difference modulo 2**64.
 
     Args:
         datagrams: the batch, as the receiver hands it over.
@@ -144,10 +145,13 @@ def decode(datagrams: Datagrams, *, relaxed: bool = False) -> Packets:
     most = int(counts.max(initial=0))
     parts = data[:, : most * READOUT_BYTES].view(WIRE)
     tacks = parts["tack"].astype(np.uint64)
-    steps = (tacks[:, 1:] - tacks[:, :-1]).view(np.int64)
-    packets = Packets(modules, counts, tacks, steps, parts, datagrams.received, refused, examples)
-    if steps.size and steps.min() <= 0:
-        wrong = np.any((steps <= 0) & (np.arange(1, most) < counts[:, None]), axis=1)
+    steps = tacks[:, 1:] - tacks[:, :-1]
+    packets = Packets(
+        modules, counts, tacks, steps.view(np.int64), parts, datagrams.received, refused, examples
+    )
+    beyond = steps - np.uint64(1)  # a step of 0 becomes a large one
+    if beyond.size and beyond.max() >= MAX_STEP:
+        wrong = np.any((beyond >= MAX_STEP) & (np.arange(1, most) < counts[:, None]), axis=1)
         if wrong.any():
             first = int(wrong.argmax())
             examples["tacks_inconsistent"] = int(rows[first]) if refused else first

@@ -64,7 +64,7 @@ class Line:
 
     def placed(self, modules: NDArray[np.uint8], newest: NDArray[np.int64], now: float) -> None:
         """Packets of ``modules`` (n,) with ``newest`` (n,) TACKs were placed."""
-        self._latest[modules] = newest
+        np.maximum.at(self._latest, modules, newest)
         self.heard[modules] = self.heard_any = now
         self.newest = max(self.newest, int(newest.max()))
 

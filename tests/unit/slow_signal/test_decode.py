@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from socs.slow_signal.decode import MAX_READOUTS, decode
+from socs.slow_signal.decode import MAX_READOUTS, MAX_STEP, decode
 from socs.slow_signal.layout import MODULES, SIGN, WIRE
 from tests.slow_signal_packets import RECEIVED, STEP, T0, batch, counts_of, packet, packets, sets
 
@@ -110,15 +110,15 @@ def test_runs_are_the_batch_in_order():
     assert all(np.shares_memory(run.parts, decoded.parts) for run in runs)
 
 
-def test_tacks_may_pass_2_64_but_not_stand_or_go_back():
+def test_tacks_may_pass_2_64_but_not_stand_go_back_or_leap():
     def tacks(*values):
         parts = np.zeros(len(values), WIRE)
         parts["tack"] = np.array(values, np.uint64)
         return packets((100, parts.tobytes()))
 
     assert tacks(2**64 - 1, 0, 1).steps.tolist() == [[1, 1]]
-    assert len(tacks(0, 2**63 - 1)) == 1
-    for wrong in ((5, 5), (5, 4), (0, 2**63), (1, 2, 2**64 - 1)):
+    assert len(tacks(0, MAX_STEP, 2 * MAX_STEP)) == 1
+    for wrong in ((5, 5), (5, 4), (0, MAX_STEP + 1), (0, 2**63), (1, 2, 2**64 - 1)):
         assert tacks(*wrong).refused == {"tacks_inconsistent": 1}
 
 
