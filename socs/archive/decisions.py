@@ -85,8 +85,12 @@ def _act(
     for ids in _ids(database, chosen, concerned):
         matched += len(ids)
         if act is not None:
-            done += in_transaction(database, lambda connection, ids=ids: act(connection, ids))
+            done += _act_on(database, ids, act)
     return matched, done
+
+
+def _act_on(database: Database, ids: Sequence[int], act: Act) -> int:
+    return in_transaction(database, lambda connection: act(connection, ids))
 
 
 def _ids(
