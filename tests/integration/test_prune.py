@@ -14,7 +14,7 @@ import pytest
 
 from socs.archive import archived, prune_local
 from socs.archive import prune as module
-from socs.archive.prune import Pruned
+from socs.archive.prune import Decision, Pruned
 from socs.archive.prune_local import LocalSources
 from socs.archive.sources import (
     CHANGED,
@@ -619,6 +619,20 @@ def test_stop_leaves_the_table_right(site: World) -> None:
     assert (
         [number for number in numbers if not site.source(number).exists()] == noted == numbers[:2]
     )
+
+
+def test_interrupt_leaves_the_table_right(site: World) -> None:
+    numbers = [site.add(f"{n}.npy") for n in range(4)]
+
+    def interrupt(decision: Decision) -> None:
+        if decision.id == numbers[1]:
+            raise KeyboardInterrupt
+
+    with site.pruning() as prune, pytest.raises(KeyboardInterrupt):
+        prune.run(site.database, now=NOW, dry_run=False, on_decision=interrupt)
+    noted = [number for number in numbers if site.row(number)["deleted_at"]]
+    assert [number for number in numbers if not site.source(number).exists()] == noted
+    assert noted == numbers[:2]
 
 
 def test_database_that_goes_away_before_it_is_noted(site: World, monkeypatch) -> None:
