@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -327,54 +327,82 @@ def test_files_given_back_have_no_attempt_more(database: Database) -> None:
     assert states(database, [theirs]) == [COPYING]
 
 
-def test_a_row_comes_as_it_is_when_it_is_claimed(mariadb) -> None:
+@pytest.fixture
+def two(mariadb) -> Iterator[tuple[Database, Database]]:
+    """Two archivers' ways to one database in which transactions see the past."""
+    one, other = Database(mariadb.env()), Database(mariadb.env())
+    copies.create_table(one)
+    yield one, other
+    one.close()
+    other.close()
+
+
+@contextmanager
+def in_the_past(database: Database) -> Iterator[Callable[..., list[sa.RowMapping]]]:
+    """A transaction that sees rows as they are now; it is given to claim in it later, as "a"."""
+    with database.begin() as connection:
+        connection.execute(sa.select(files.table)).all()
+
+        def claim_late(**options: Any) -> list[sa.RowMapping]:
+            common = {"limit": 9, "now": NOW + 1, "until": NOW + 99, "max_attempts": 5}
+            return claims.claim(connection, "a", ["monitor"], **common | options)
+
+        yield claim_late
+
+
+def test_a_row_comes_as_it_is_when_it_is_claimed(two: tuple[Database, Database]) -> None:
     """Not as it was when the transaction began: another archiver had it in between, and failed."""
-    environ = mariadb.env()
-    one, other = Database(environ), Database(environ)
-    try:
-        copies.create_table(one)
-        (number,) = add(one)
-        claim(one)
-        put_off(one, [number], NOW)
-        with one.begin() as connection:
-            connection.execute(sa.select(files.table)).all()  # what it sees stays as it is now
-            assert claim(other, "b", now=NOW + 1) == [number]
-            assert settle(other, "b", failed=[waiting(number, 3)]) == {number}
-            (found,) = claims.claim(
-                *(connection, "a", ["monitor"]),
-                **{"limit": 1, "now": NOW + 2, "until": NOW + 99, "max_attempts": 5},
-            )
-        assert found["failed_copy_attempts"] == 3
-    finally:
-        one.close()
-        other.close()
+    one, other = two
+    (number,) = add(one)
+    claim(one)
+    put_off(one, [number], NOW)
+    with in_the_past(one) as claim_late:
+        assert claim(other, "b", now=NOW + 1) == [number]
+        assert settle(other, "b", failed=[waiting(number, 3)]) == {number}
+        (found,) = claim_late()
+    assert found["failed_copy_attempts"] == 3
 
 
-def test_the_slower_of_two_is_told(mariadb) -> None:
-    environ = mariadb.env()
-    one, other = Database(environ), Database(environ)
-    try:
-        copies.create_table(one)
-        due, new = add(one, 2)
-        claim(one, limit=1)
-        put_off(one, [due], NOW)
+@pytest.mark.parametrize("owner", ["a", "b"])
+def test_a_claim_that_was_made_or_renewed_meanwhile_holds(
+    two: tuple[Database, Database], owner: str
+) -> None:
+    one, other = two
+    (number,) = add(one)
+    claim(one, owner, until=NOW)
+    with in_the_past(one) as claim_late:
+        with other.begin() as connection:
+            claims.renew(connection, owner, [number], NOW + 50)
+        assert claim_late() == []
+    assert (row(one, number)["owner"], row(one, number)["due"]) == (owner, NOW + 50)
 
-        def claim_after_the_other() -> None:
-            with one.begin() as connection:
-                connection.execute(sa.select(files.table)).all()
-                assert claim(other, "b", limit=1, now=NOW + 1) == [due]
-                assert claim(other, "b", limit=1, now=NOW + 1) == [new]
-                claims.claim(
-                    *(connection, "a", ["monitor"]),
-                    **{"limit": 9, "now": NOW + 1, "until": NOW + 99, "max_attempts": 5},
-                )
 
-        with pytest.raises(AlreadyStored):
-            claim_after_the_other()
-        assert row(one, due)["owner"] == row(one, new)["owner"] == "b"
-    finally:
-        one.close()
-        other.close()
+def test_the_slower_of_two_is_told(two: tuple[Database, Database]) -> None:
+    one, other = two
+    due, new = add(one, 2)
+    claim(one, limit=1)
+    put_off(one, [due], NOW)
+
+    def claim_after_the_other() -> None:
+        with in_the_past(one) as claim_late:
+            assert claim(other, "b", limit=1, now=NOW + 1) == [due]
+            assert claim(other, "b", limit=1, now=NOW + 1) == [new]
+            claim_late()
+
+    with pytest.raises(AlreadyStored):
+        claim_after_the_other()
+    assert row(one, due)["owner"] == row(one, new)["owner"] == "b"
+
+
+def test_what_is_left_open_is_filled_in_once(two: tuple[Database, Database]) -> None:
+    """Not after another archiver has done so, and has archived the file."""
+    one, other = two
+    (number,) = add(one, copied=None, action="timestreams")
+    with in_the_past(one) as claim_late:
+        assert claim(other, "b") == [number]
+        assert settle(other, "b", [number]) == {number}
+        assert claim_late(only=files.table.c.action == "take_iv") == []
+    assert row(one, number)["copied"] is True
 
 
 # -- outcomes -------------------------------------------------------------------------------------
@@ -471,6 +499,7 @@ def test_what_others_made_of_a_file_is_not_taken_for_ones_own(database: Database
     assert claim(database, "b", now=NOW + 5) == [number]
     assert settle(database, "b", [number], now=NOW + 7) == {number}
     assert settle(database, "b", [number], now=NOW + 8) == set()
+    assert settle(database, "a", [number], now=NOW + 7) == set()
     assert row(database, number)["archived_at"] == NOW + 7
 
 
