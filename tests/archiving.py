@@ -430,7 +430,7 @@ def running_archiver(
     source: Source, environ: Mapping[str, str], **settings: Any
 ) -> Iterator[Archiver]:
     """An archiver of ``source`` in this process; ``log`` holds its lines."""
-    database = Database(environ, statement_timeout=2)
+    database = Database(environ, statement_timeout=1)
     lines: list[str] = []
     service = ArchiveService(
         ArchiveSettings(**settings_of(source, **settings)), database, report=lines.append

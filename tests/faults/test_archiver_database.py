@@ -100,7 +100,7 @@ def recorded(database: Database) -> int:
 def test_server_is_stopped_and_hangs_in_the_middle(
     mariadb_private: MariaDB, database: Database, tmp_path: Path
 ) -> None:
-    source = mixed(tmp_path, database, 1500)
+    source = mixed(tmp_path, database, 1000)
     with running_archiver(source, mariadb_private.env()) as archiver:
         wait_until(lambda: archiver.numbers()["files_archived"] > 100, LONG)
         mariadb_private.stop()

@@ -28,6 +28,13 @@ from tests.faults.archiver_process import ArchiverProcess, at_the_end_killed
 
 LONG = 300.0  # s to wait at most, on a busy machine
 FOR_EVER = 1e6  # s
+SLOW = pytest.mark.slow
+QUICK_ON_SQLITE = pytest.mark.parametrize(
+    "files_env", ["sqlite", pytest.param("mariadb", marks=SLOW)], indirect=True
+)
+QUICK_ON_MARIADB = pytest.mark.parametrize(
+    "files_env", ["mariadb", pytest.param("sqlite", marks=SLOW)], indirect=True
+)
 
 
 @pytest.fixture
@@ -85,10 +92,10 @@ def size_of(path: str) -> int:
 
 
 def test_poison_comes_to_rest_and_holds_nobody_up(files_env, database, tmp_path: Path) -> None:
-    poisoned(tmp_path, files_env, database, 1500)
+    poisoned(tmp_path, files_env, database, 1000)
 
 
-@pytest.mark.slow
+@SLOW
 def test_poison_among_ten_thousand_files(files_env, database, tmp_path: Path) -> None:
     poisoned(tmp_path, files_env, database, 10_000)
 
@@ -102,6 +109,12 @@ class Interrupted:
     def __init__(self, database: Database, archive: Path) -> None:
         self._database, self._archive = database, archive
         self.claimed = self.parts = self.unrecorded = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.claimed} files claimed, {self.parts} under a temporary name, "
+            f"{self.unrecorded} in their place and not recorded"
+        )
 
     def look(self) -> None:
         """After a kill."""
@@ -141,15 +154,16 @@ def killed_at_random(
         status = victim.stop()
     assert_sound(status)
     check(database, directory / "archive", source)
-    print(f"after {kills} kills: {vars(interrupted)}")
+    print(f"after {kills} kills: {interrupted}")
     assert interrupted.claimed
 
 
+@QUICK_ON_SQLITE
 def test_killed_at_random_instants(files_env, database, tmp_path: Path) -> None:
-    killed_at_random(tmp_path, files_env, database, count=2000, kills=5, seed=1)
+    killed_at_random(tmp_path, files_env, database, count=900, kills=3, seed=1)
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.timeout(1200)
 def test_killed_at_a_hundred_random_instants(files_env, database, tmp_path: Path) -> None:
     killed_at_random(tmp_path, files_env, database, count=10_000, kills=100, seed=2)
@@ -170,9 +184,10 @@ def names_in_use(archive: Path) -> set[str]:
     return {path for path in files_below(archive) if "/.suprsync-" not in path}
 
 
+@QUICK_ON_MARIADB
 def test_killed_between_the_name_and_the_record(files_env, database, tmp_path: Path) -> None:
     source = Source(tmp_path)
-    for _ in range(2000):
+    for _ in range(1000):
         source.add(size=1000)
     source.register(database)
     archive = tmp_path / "archive"
@@ -193,12 +208,12 @@ def test_killed_between_the_name_and_the_record(files_env, database, tmp_path: P
     check(database, archive, source)  # among other things: there is no name.1
 
 
-@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("alone", [False, pytest.param(True, marks=SLOW)])
 def test_killed_in_the_middle_of_copies(tmp_path: Path, alone: bool) -> None:
     env = {"SOCS_DATA_DIR": str(tmp_path / "data")}
     source, database, archive = Source(tmp_path), Database(env), tmp_path / "archive"
-    for _ in range(6):
-        source.add_large(40 << 20)
+    for _ in range(4):
+        source.add_large(34 << 20)  # these are copied by workers for large files
     source.register(database)
     victim = ArchiverProcess(source, env)
     with at_the_end_killed(victim):

@@ -31,7 +31,16 @@ def all_archived(database: Database, source: Source) -> bool:
     return number(database, copies.table.c.state == copies.ARCHIVED) == len(source.good)
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize(
+    ("files_env", "count"),
+    [
+        ("sqlite", 2),
+        ("mariadb", 3),
+        pytest.param("sqlite", 3, marks=pytest.mark.slow),
+        pytest.param("mariadb", 2, marks=pytest.mark.slow),
+    ],
+    indirect=["files_env"],
+)
 def test_each_file_is_copied_once(files_env, database, tmp_path: Path, count: int) -> None:
     source = Source(tmp_path)
     source.add_same_names(20)
@@ -67,7 +76,7 @@ def killed_in_turn(
     """After each kill the others do all that is left; then the dead one comes back."""
     source, chance = Source(directory), random.Random(kills)
     archivers = [
-        ArchiverProcess(source, env, instance_id=f"archiver-{n}", lease=2.0) for n in range(count)
+        ArchiverProcess(source, env, instance_id=f"archiver-{n}", lease=1.0) for n in range(count)
     ]
     with at_the_end_killed(*archivers):
         for archiver in archivers:
@@ -86,6 +95,9 @@ def killed_in_turn(
     check(database, directory / "archive", source)
 
 
+@pytest.mark.parametrize(
+    "files_env", ["mariadb", pytest.param("sqlite", marks=pytest.mark.slow)], indirect=True
+)
 def test_others_take_over_when_one_is_killed(files_env, database, tmp_path: Path) -> None:
     killed_in_turn(tmp_path, files_env, database, count=2, kills=2)
 
