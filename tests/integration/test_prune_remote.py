@@ -229,7 +229,7 @@ def test_archive_of_many_days_and_more_files_than_a_group(far: World, monkeypatc
     monkeypatch.setattr(RemoteSources, "batch", 3)
     numbers = []
     for n in range(5):
-        path = far.archive / f"1600{n % 2}" / "crate1" / f"{n}.npy"
+        path = far.archive / f"1600{int(n == 1)}" / "crate1" / f"{n}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(f"contents of {n}.npy".encode())
         numbers.append(far.add(f"{n}.npy", path=str(path)))
