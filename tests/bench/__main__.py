@@ -1,7 +1,7 @@
 """All benchmarks, one after the other: ``python -m tests.bench``."""
 
-from tests.bench import bench_audit, bench_registration, bench_udp
+from tests.bench import bench_archive, bench_audit, bench_registration, bench_udp
 
-for bench in (bench_udp, bench_registration, bench_audit):
+for bench in (bench_udp, bench_registration, bench_archive, bench_audit):
     print(f"\n{bench.__doc__.splitlines()[0]}\n")
     bench.main()
