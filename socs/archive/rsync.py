@@ -1,8 +1,8 @@
 """How rsync is told to pull files over ssh, and what it says. Pure: nothing is run here.
 
-Checked against rsync 3.2.7. Names go to it on its standard input, ended by NUL bytes, and are no
-arguments on the far side, so a name may hold anything. In what it says, it writes each byte of a
-name that cannot be printed as ``\\#`` and three octal digits.
+Checked against rsync 3.2.7. Names go to it on its standard input, ended by NUL bytes, and on in
+its protocol: the shell over there sees options and a slash, so a name may hold anything. In what
+it says, it writes each byte of a name that cannot be printed as ``\\#`` and three octal digits.
 """
 
 from __future__ import annotations

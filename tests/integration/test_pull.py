@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -213,6 +214,19 @@ def test_file_that_is_in_its_place_is_adopted_without_a_connection(site: Site) -
         site.sshd.close()
         assert site.move(pull, [job]) == [Placed(site.storage.path(job.place), 4, adopted=True)]
         assert pull.link_errors == 0
+
+
+@pytest.mark.skipif(shutil.which("rrsync") is None, reason="rrsync is not installed")
+def test_key_that_may_only_read_is_enough(site: Site) -> None:
+    authorized = site.sshd.directory / "authorized_keys"
+    authorized.write_text(f'restrict,command="rrsync -ro /" {authorized.read_text()}')
+    changed = site.write("changed", b"new")
+    jobs = [site.write(name, name.encode()) for name in AWFUL]
+    jobs += [site.job(site.root / "missing", b""), site.job(changed.file.path, b"old")]
+    with site.pull() as pull:
+        *outcomes, missing, other = site.move(pull, jobs)
+    assert [contents(outcome) for outcome in outcomes] == [name.encode() for name in AWFUL]
+    assert (missing.cause, other.cause) == ("attempts_missing", "attempts_changed")
 
 
 def test_key_and_known_hosts_in_a_directory_with_an_awful_name(site: Site) -> None:
