@@ -64,14 +64,14 @@ def test_fresh_file_counts_as_growing_until_it_is_seen_unchanged(tmp_path: Path)
 
 def test_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch) -> None:
     path = written(tmp_path / "x", bytes(SMALL + 5))
-    real_readv = os.readv
+    real_preadv = os.preadv
 
-    def readv_and_append(descriptor: int, buffers: list) -> int:
+    def preadv_and_append(descriptor: int, buffers: list, offset: int) -> int:
         with path.open("ab") as file:
             file.write(b"more")
-        return real_readv(descriptor, buffers)
+        return real_preadv(descriptor, buffers, offset)
 
-    monkeypatch.setattr(os, "readv", readv_and_append)
+    monkeypatch.setattr(os, "preadv", preadv_and_append)
     with pytest.raises(FileNotReady) as caught:
         take(path)
     assert caught.value.cause == GROWING
@@ -88,9 +88,11 @@ def test_short_reads_are_continued(tmp_path: Path, monkeypatch) -> None:
     """A file system may give less than was asked for."""
     data = os.urandom(1000)
     path = written(tmp_path / "x", data)
-    pread, readv = os.pread, os.readv
+    pread, preadv = os.pread, os.preadv
     monkeypatch.setattr(os, "pread", lambda descriptor, n, at: pread(descriptor, min(n, 7), at))
-    monkeypatch.setattr(os, "readv", lambda d, buffers: readv(d, [memoryview(buffers[0])[:7]]))
+    monkeypatch.setattr(
+        os, "preadv", lambda d, buffers, at: preadv(d, [memoryview(buffers[0])[:7]], at)
+    )
     assert take(path).md5sum == hashlib.md5(data).digest()
 
 
