@@ -72,16 +72,18 @@ def count(
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint32], NDArray[np.float32] | None]:
     """(counts, present, residues) of amplitudes in mV, shape (n, 32, 64).
 
-    A module is absent where all its amplitudes are NaN. ``residues`` is None where the counts tell
-    all that float32 can hold of the amplitudes.
+    A module is absent where all its amplitudes are NaN. Amplitudes are taken as float32 has them;
+    ``residues`` is None where the counts tell that.
     """
-    exact = np.asarray(millivolts, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        single = np.asarray(millivolts).astype(np.float32)
+    exact = single.astype(np.float64)
     there = ~np.isnan(exact).all(axis=2)
     with np.errstate(invalid="ignore", over="ignore"):
         counts = np.clip(np.nan_to_num(np.rint(exact / MV_PER_COUNT)), 0, MAX_COUNT)
         rest = exact - counts * MV_PER_COUNT
         rest[~there] = 0.0
-        whole = (counts * MV_PER_COUNT).astype(np.float32) == exact.astype(np.float32)
+        whole = (counts * MV_PER_COUNT).astype(np.float32) == single
         residues = None if whole[there].all() else rest.astype(np.float32)
     bits = np.left_shift(np.uint32(1), np.arange(MODULES, dtype=np.uint32))
     present = (there * bits).sum(axis=1, dtype=np.uint32)

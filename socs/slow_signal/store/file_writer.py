@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -40,7 +41,7 @@ class SSFileWriter(Closing):
     prefix. No method raises for what the disk does: see :meth:`troubles`.
 
     Args:
-        file_prefix: how the names of files begin.
+        file_prefix: how the names of files begin; may have directories.
         folder: where they are; made if it is missing.
         file_enumerator: how they go on: ``date``, ``order``, or not at all (:mod:`.naming`).
         layout: ``native``, ``seed`` or ``ssdaq``.
@@ -81,7 +82,7 @@ class SSFileWriter(Closing):
     ) -> None:
         self.counters = counters or Counters(SLOW_SIGNAL_FILES)
         self._series = FileSeries(
-            Names(_made(Path(folder).absolute()), file_prefix, file_enumerator),
+            _names(folder, file_prefix, file_enumerator),
             SeriesSettings(
                 layout=layout,
                 attributes=attrs,
@@ -196,9 +197,11 @@ class SSFileWriter(Closing):
             log.exception("a defect in the file writer")
 
 
-def _made(folder: Path) -> Path:
+def _names(folder: str | PathLike[str], prefix: str, enumerator: str | None) -> Names:
+    below, name = os.path.split(os.path.abspath(folder) + os.sep + prefix)
+    names = Names(Path(below), name, enumerator)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        names.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
-    return folder
+        raise ConfigError(f"cannot make the folder {below}: {error.strerror}") from error
+    return names

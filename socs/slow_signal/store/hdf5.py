@@ -1,4 +1,8 @@
-"""The border to the HDF5 library: one thread at a time, and its errors become ours."""
+"""The border to the HDF5 library: one thread at a time, its errors become ours, and no pickles.
+
+PyTables reads pickled objects in attributes, as soon as it opens a file: whoever wrote the file
+could have it run any program. Such attributes stay the bytes that they are.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import tables
+import tables.attributeset
 
 from socs.errors import FileNotReady, Malformed, StorageUnavailable
 
-# PyTables and the library are not safe to be used by several threads.
-_alone = threading.RLock()
+_alone = threading.RLock()  # neither PyTables nor the library may be used by several threads
 _ERRORS = (
     *(tables.HDF5ExtError, tables.NodeError, OSError, RuntimeError),
     *(ValueError, TypeError, AttributeError, KeyError),  # of PyTables, about damaged files
@@ -41,13 +47,28 @@ def reading(path: str | PathLike[str]) -> Iterator[None]:
         FileNotReady: there is no such file, or it may not be read.
         Malformed: it is damaged.
     """
-    with _alone:
+    with _alone, _no_pickles():
         try:
             yield
         except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
             raise FileNotReady(f"cannot read {path}: {error.strerror or error}") from error
         except _ERRORS as error:
             raise Malformed(f"cannot read {path}: {_reason(error)}") from error
+
+
+@contextmanager
+def _no_pickles() -> Iterator[None]:
+    """Have PyTables refuse to unpickle. Nobody else may use it meanwhile, and nobody else does."""
+    theirs = tables.attributeset.pickle
+    tables.attributeset.pickle = SimpleNamespace(loads=_refuse)
+    try:
+        yield
+    finally:
+        tables.attributeset.pickle = theirs
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise ValueError("pickled objects are not read")
 
 
 def _reason(error: Exception) -> str:

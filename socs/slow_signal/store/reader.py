@@ -75,7 +75,11 @@ class SSDataReader(Closing):
     def __init__(self, filename: str | PathLike[str], mapping: Mapping | None = None) -> None:
         self._source = open_source(filename)
         self.filename = str(filename)
-        self.map = self._order(mapping)
+        try:
+            self.map = self._order(mapping)
+        except ConfigError:
+            self._source.close()
+            raise
         self._kept: OrderedDict[int, Rows] = OrderedDict()  # blocks that were read last
         self._columns: _Columns | None = None
         self._row = 0  # of these, the one at hand

@@ -258,13 +258,12 @@ def _open_hdf5(path: Path) -> Source:
 
 
 def _attributes(file: tables.File) -> Attributes:
-    """Attributes of the readouts, but for pickled objects: these could run any program."""
-    table = file.get_node(_TABLE)
-    attributes = Attributes()
-    for name in table.attrs._v_attrnamesuser:
-        value = table.attrs._g_getattr(table, name)  # the value as it is stored
-        if not (isinstance(value, np.bytes_) and value.endswith(b".")):
-            attributes[name] = value
+    """Attributes of the readouts, but for pickled objects, which end with a full stop."""
+    stored = file.get_node(_TABLE).attrs
+    attributes = Attributes({name: stored[name] for name in stored._f_list("user")})
+    for name, value in list(attributes.items()):
+        if isinstance(value, np.bytes_) and value.endswith(b"."):
+            del attributes[name]
     return attributes
 
 
