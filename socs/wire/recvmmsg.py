@@ -15,6 +15,7 @@ import os
 import platform
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -47,6 +48,7 @@ PART = np.dtype([("base", "<u8"), ("length", "<u8")])
 NAME = np.dtype([("family", "<u2"), ("port", ">u2"), ("host", ">u4"), ("unused", "S8")])
 
 MACHINES = ("x86_64", "aarch64")
+CALL = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 
 
 class DatagramMemory:
@@ -107,11 +109,11 @@ class RecvmmsgReader:
         self._call = _load()
         headers, rows = buffers.headers, len(buffers)
         self._parts = np.zeros(rows, PART)
-        self._parts["base"] = _addresses(buffers.data)
+        self._parts["base"] = addresses(buffers.data)
         self._parts["length"] = buffers.data.shape[1]
-        headers["name"] = _addresses(buffers.names)
+        headers["name"] = addresses(buffers.names)
         headers["name_length"] = NAME.itemsize
-        headers["parts"] = _addresses(self._parts)
+        headers["parts"] = addresses(self._parts)
         headers["part_count"] = 1
         self._headers_at: int = headers.ctypes.data
         # A system call filter answers even when no datagram is asked for.
@@ -193,7 +195,15 @@ def make_reader(sock: socket.socket, buffers: DatagramMemory, method: str) -> Re
 
 
 def _load() -> ctypes._NamedFuncPointer:
-    """``recvmmsg`` of the C library, if the layout above holds for this process."""
+    return load_call("recvmmsg", CALL)
+
+
+def load_call(name: str, arguments: Sequence[type[Any]]) -> ctypes._NamedFuncPointer:
+    """``name`` of the C library, if the layouts above hold for this process.
+
+    Raises:
+        ConfigError: they do not, or there is no such call.
+    """
     known = (
         sys.platform == "linux"
         and platform.machine() in MACHINES
@@ -201,24 +211,18 @@ def _load() -> ctypes._NamedFuncPointer:
         and ctypes.sizeof(ctypes.c_void_p) == 8
     )
     if not known:
-        raise ConfigError(f"recvmmsg is not known on {sys.platform} {platform.machine()}")
+        raise ConfigError(f"{name} is not known on {sys.platform} {platform.machine()}")
     try:
-        call = ctypes.CDLL(None, use_errno=True).recvmmsg
+        call: ctypes._NamedFuncPointer = getattr(ctypes.CDLL(None, use_errno=True), name)
     except (AttributeError, OSError) as error:
-        raise ConfigError(f"the C library has no recvmmsg: {error}") from error
-    call.argtypes = [
-        ctypes.c_int,
-        ctypes.c_void_p,
-        ctypes.c_uint,
-        ctypes.c_int,
-        ctypes.c_void_p,
-    ]
+        raise ConfigError(f"the C library has no {name}: {error}") from error
+    call.argtypes = arguments
     call.restype = ctypes.c_int
     return call
 
 
-def _addresses(array: NDArray[Any]) -> NDArray[np.uint64]:
+def addresses(array: NDArray[Any]) -> NDArray[np.uint64]:
     """Where in memory each row of the array begins."""
     offsets = np.arange(len(array), dtype=np.uint64) * np.uint64(array.strides[0])
-    addresses: NDArray[np.uint64] = np.uint64(array.ctypes.data) + offsets
-    return addresses
+    places: NDArray[np.uint64] = np.uint64(array.ctypes.data) + offsets
+    return places
