@@ -302,7 +302,8 @@ all_files=False, older_than=None, limit=None)
         except SocsError as error:
             return False, str(error)
         session.data = {"timestamp": time.time(), **found.as_dict()}
-        return session.status == "running", found.summary()
+        alarming = getattr(found, "alarming", 0)  # copies that were found bad before a deletion
+        return session.status == "running" and not alarming, found.summary()
 
     def _abort(self, session: ocs_agent.OpSession, params: Any) -> Deferred[None]:
         """Abort a Task that takes long."""

@@ -452,7 +452,8 @@ class Archiver:
     def numbers(self) -> dict[str, int]:
         """All counters and gauges by name (:mod:`socs.counters`)."""
         gauges = {counter.name: 0 for counter in ARCHIVE_NOW} | self.statistics.gauges()
-        return {**self.counters.snapshot(), **gauges, "files_in_hand": len(self._in_hand)}
+        looked_up = {"files_in_hand": len(self._in_hand), "link_errors": self.mover.link_errors}
+        return {**self.counters.snapshot(), **gauges, **looked_up}
 
     def troubles(self) -> list[str]:
         """Why files are not archived; empty when all is well."""

@@ -248,6 +248,7 @@ class Copier:
     ) -> None:
         self._storage, self._roots = storage, [str(root) for root in roots.roots]
         self.data_dir = storage.data_dir
+        self.link_errors = 0  # there is no way to go
         self._room, self.hang = room, hang
         self._lock = threading.Lock()
         self._in_hand = 0

@@ -51,7 +51,13 @@ Done = Callable[[Job, Outcome], None]
 
 
 class Mover(Protocol):
-    """Moves files in the background. What it calls ``done`` with must not raise."""
+    """Moves files in the background. What it calls ``done`` with must not raise.
+
+    Attributes:
+        link_errors: transfers that ended early because of the way to the source.
+    """
+
+    link_errors: int
 
     def room(self) -> int:
         """How many more jobs it would take on now."""

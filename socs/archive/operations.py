@@ -140,8 +140,8 @@ def delete_local(
         return work.run(database, now=time.time(), dry_run=params["dry_run"], progress=progress)
 
 
-def policy_of(file: str | None) -> Policy:
-    """The policy in the YAML ``file``, or the one that applies without.
+def policy_of(file: str | None, option: str = "--prune-policy") -> Policy:
+    """The policy in the YAML ``file``, which ``option`` named, or the one that applies without.
 
     Raises:
         ConfigError: it cannot be read, or understood.
@@ -149,7 +149,9 @@ def policy_of(file: str | None) -> Policy:
     if file is None:
         return default_policy()
     try:
-        text = Path(file).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the policy {file} cannot be read: {error}") from error
-    return read_policy(text, file)
+        text = Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{option} {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{option} {file} is not text in UTF-8") from error
+    return read_policy(text, f"{option} {file}")

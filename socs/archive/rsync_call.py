@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from socs import launch
 from socs.closing import Closing
-from socs.pysmurf import launch
 
 MAX_SAID = 4 << 20  # bytes of messages that are read; a line for each of some thousands of files
 LOOK = 0.01  # s between two looks whether it has ended

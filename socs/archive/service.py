@@ -52,7 +52,7 @@ class ArchiveService:
             settings,
             database,
             storage,
-            settings.mover(storage),
+            settings.mover(storage, report),
             prepare=lambda: self._prepare(database, create=settings.create_table),
             on_archived=self._archived,
             report=report,

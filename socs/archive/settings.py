@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +100,8 @@ class ArchiveSettings:
             directory_mode=self.directory_mode,
         )
 
-    def mover(self, storage: Storage) -> Mover:
-        """What brings the files there: from this machine, or from ``host``."""
+    def mover(self, storage: Storage, report: Callable[[str], None] = lambda text: None) -> Mover:
+        """What brings the files there, from this machine or from ``host``; ``report`` logs."""
         if self.host is None:
             return Copier(
                 storage,
@@ -120,6 +120,7 @@ class ArchiveSettings:
             rsync_options=self.rsync_options,
             bandwidth_limit=self.bandwidth_limit,
             files_per_batch=self.files_per_batch,
+            report=report,
         )
 
     def sources(self) -> Sources:

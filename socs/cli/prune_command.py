@@ -8,15 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from socs.archive.policy import Policy
-from socs.archive.policy_yaml import default_policy, read_policy
+from socs.archive.operations import policy_of
 from socs.archive.prune import Decision, Prune, Pruned
 from socs.archive.prune_local import LocalSources
 from socs.archive.prune_remote import RemoteSources
@@ -109,7 +107,7 @@ def _directory(text: str) -> str:
 
 def _prune(database: Database, args: argparse.Namespace) -> int:
     need_copies(database)
-    policy = _policy(args.policy)
+    policy = policy_of(args.policy, "--policy")
     only = FileFilter(pub_id=args.pub_id, action=args.of_action, format=args.format)
     with closing(_sources(args)) as sources, _Shown(args) as shown:
         pruned = Prune(policy, args.data_dir, args.instance_id, sources, only).run(
@@ -120,23 +118,6 @@ def _prune(database: Database, args: argparse.Namespace) -> int:
             on_decision=shown.on_decision,
         )
     return 1 if pruned.alarming else 0
-
-
-def _policy(path: str | None) -> Policy:
-    """The policy in the file ``path``, or the default.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    if path is None:
-        return default_policy()
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--policy {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"--policy {path} is not text in UTF-8") from error
-    return read_policy(text, f"--policy {path}")
 
 
 def _sources(args: argparse.Namespace) -> Sources:

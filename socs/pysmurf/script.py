@@ -21,10 +21,10 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from socs import launch
 from socs.errors import FileNotReady, NotAllowed
 from socs.problems import printable
 
-LAUNCHER = Path(__file__).with_name("launch.py")
 KILL_AFTER = 5.0  # seconds that a script has to end after SIGTERM
 DRAIN_TIMEOUT = 1.0  # seconds that output may still come after the script's end
 MAX_LINE = 2_000  # characters of a line of output that go to the log
@@ -168,7 +168,7 @@ class Script(ProcessProtocol):
         self._drain_call: Any = None
         self._out = Lines(lambda line: on_line("out", line))
         self._err = Lines(lambda line: on_line("err", line))
-        ours = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid())]
+        ours = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
         descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
         if output is not None:
             descriptors.update({1: output, 2: output})

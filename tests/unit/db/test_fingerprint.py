@@ -99,7 +99,7 @@ def test_short_reads_are_continued(tmp_path: Path, monkeypatch) -> None:
 def test_file_that_ends_before_its_size_is_unreadable(tmp_path: Path, monkeypatch) -> None:
     path = written(tmp_path / "x", bytes(1000))
     monkeypatch.setattr(os, "pread", lambda descriptor, n, at: b"")
-    monkeypatch.setattr(os, "readv", lambda descriptor, buffers: 0)
+    monkeypatch.setattr(os, "preadv", lambda descriptor, buffers, at: 0)
     with pytest.raises(FileNotReady, match="ended before") as caught:
         take(path)
     assert caught.value.cause == "attempts_unreadable"
