@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from socs.slow_signal.buffer import ReadoutBuffer
-from socs.slow_signal.decode import Packets
+from socs.slow_signal.decode import PART, Packets
 from socs.slow_signal.layout import MODULES, READOUT, Readouts
 from socs.slow_signal.line import Line
-from socs.slow_signal.quarantine import Packet, Quarantine, distance
+from socs.slow_signal.quarantine import Packet, Quarantine, distance, nanoseconds, single
 from socs.slow_signal.tally import Tally
-from socs.slow_signal.windows import SECOND, AssemblerSettings, Window
+from socs.slow_signal.windows import AssemblerSettings, Window
 
 PIECE = np.dtype(f"V{READOUT.itemsize}")  # a readout, copied as one piece
 
@@ -57,10 +57,10 @@ class Assembler:
     def feed(self, packets: Packets, now: float) -> Readouts:
         """Take the packets of one batch; the readouts that are due now, in order, shape (n,)."""
         self._now = max(self._now, now)
-        self._tally.add("parts_decoded", int(packets.counts.sum()))
         if moved := self._line.move_base():
             self._buffer.shift(moved)
         for run in packets.runs():
+            self._tally.add("parts_decoded", run.tacks.size)
             start = 0
             while start < len(run):
                 start = self._advance(run, start)
@@ -117,24 +117,25 @@ class Assembler:
         before = np.empty(len(tacks) + 1, np.int64)  # the newest TACK before each packet
         before[0], before[1:] = self._line.newest, tacks[:, -1]
         np.maximum.accumulate(before, out=before)
-        stop = self._until_leap(tacks[:, 0], before[:-1], run.steps[start:])
+        stop = self._until_leap(run, start, tacks[:, 0], before[:-1])
         if stop == 0:
-            self._place_singly(_packet(run, start, self._now))
+            self._place_singly(single(run, start, self._now))
             return start + 1
         stop = self._open(tacks[:stop], before[:stop], run.received)
         if stop == 0:
             self._make_room(tacks.shape[1])
             return start
-        self._place_all(run.slice(start, start + stop))
+        whole = stop == len(run)
+        self._place_all(run if whole else run.slice(start, start + stop), tacks[:stop])
         return start + stop
 
     def _until_leap(
-        self, first: NDArray[np.int64], before: NDArray[np.int64], steps: NDArray[np.int64]
+        self, run: Packets, start: int, first: NDArray[np.int64], before: NDArray[np.int64]
     ) -> int:
-        """How many packets come before one whose TACKs lead ahead too far."""
+        """How many packets come before one whose TACKs may lead ahead too far."""
         leaps = first > before + self._reach
-        if self._window.longest_step > self._reach:
-            leaps |= steps.max(axis=1) > self._reach
+        if run.longest > self._reach:
+            leaps |= np.any(run.steps()[start:] > self._reach, axis=1)
         return int(leaps.argmax()) if leaps.any() else len(leaps)
 
     def _open(self, tacks: NDArray[np.int64], before: NDArray[np.int64], received: float) -> int:
@@ -152,48 +153,57 @@ class Assembler:
             stop = int(openers[fitting])
             candidates, new = candidates[:fitting], new[:fitting]
         ages = (candidates[:, -1:] - candidates)[new]
-        self._buffer.append(candidates[new], _nanoseconds(received) - ages, self._now)
+        self._buffer.append(candidates[new], nanoseconds(received) - ages, self._now)
         return stop
 
-    def _place_all(self, packets: Packets) -> None:
+    def _place_all(self, packets: Packets, tacks: NDArray[np.int64]) -> None:
         """Put the parts of ``packets``, each of k parts, into their readouts."""
-        while len(packets):
-            odd = self._place_regular(packets)
+        odd = self._place_regular(packets, tacks)
+        while len(odd):
             rest = odd[:0]
             for done, row in enumerate(odd.tolist(), 1):
-                if self._place_singly(_packet(packets, row, self._now)):
+                if self._place_singly(single(packets, row, self._now)):
                     rest = odd[done:]  # may be regular now that there are more readouts
                     break
-            packets = packets.only(rest) if len(rest) else packets.slice(0, 0)
+            packets = packets.only(rest)
+            odd = self._place_regular(packets, self._line.on_line(packets.tacks))
 
-    def _place_regular(self, packets: Packets) -> NDArray[np.intp]:
-        """Place the packets whose parts are new and fit into consecutive readouts.
+    def _place_regular(self, packets: Packets, tacks: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Place the packets whose parts belong into consecutive readouts; count copies of such.
 
         Returns:
             The rows of the others.
         """
-        buffer = self._buffer
-        if not len(buffer):
-            return np.arange(len(packets))
-        tacks = self._line.on_line(packets.tacks)
+        buffer, width = self._buffer, self._window.width
+        rows = np.arange(len(packets))
+        if not len(buffer) or not len(packets):
+            return rows
         positions = buffer.nearest(tacks[:, 0], buffer.head, buffer.tail)
         positions = positions[:, None] + np.arange(tacks.shape[1])
         cells = buffer.cells(positions, packets.modules[:, None])
-        fits = np.abs(tacks - buffer.tacks[positions]) < self._window.width
-        fits[:, 0] &= tacks[:, 0] >= self._line.out + self._window.width
-        odd = np.empty(0, np.intp)
-        if not fits.all() or not buffer.fill(cells, packets.parts):
-            fits &= buffer.is_free(cells)
-            regular = _without_copies(cells, fits.all(axis=1))
-            rows, odd = np.flatnonzero(regular), np.flatnonzero(~regular)
-            if not len(rows):
-                return odd
-            packets, tacks = packets.only(rows), tacks[rows]
-            buffer.fill(cells[rows], packets.parts)
-        self._line.placed(packets.modules, tacks[:, -1], self._now)
-        placed = np.bincount(packets.modules, minlength=MODULES)
-        self._tally.add_of_modules("parts_placed", placed * tacks.shape[1])
-        return odd
+        away = np.abs(tacks - buffer.tacks.take(positions))
+        in_line = tacks[:, 0] >= self._line.out + width
+        if away.max() < width and in_line.all() and buffer.fill(cells, packets.parts):
+            self._count_packets("parts_placed", packets.modules, tacks)
+            return rows[:0]
+        regular = rows[np.all(away < width, axis=1) & in_line]
+        new = regular[buffer.are_free(cells[regular])]
+        filled = buffer.fill(cells[new], packets.parts.view(PART)[new])
+        assert filled
+        self._count_packets("parts_placed", packets.modules[new], tacks[new])
+        others = np.setdiff1d(regular, new, assume_unique=True)
+        copies = others[buffer.are_copies(cells[others], packets.parts.view(PART)[others])]
+        self._count_packets("parts_duplicate", packets.modules[copies], tacks[copies])
+        return np.setdiff1d(rows, np.append(new, copies), assume_unique=True)
+
+    def _count_packets(
+        self, cause: str, modules: NDArray[np.uint8], tacks: NDArray[np.int64]
+    ) -> None:
+        """Count all parts of packets in line, with ``tacks`` (n, k)."""
+        if len(modules):
+            self._line.heard_of(modules, tacks[:, -1], self._now)
+            packets = np.bincount(modules, minlength=MODULES)
+            self._tally.add_of_modules(cause, packets * tacks.shape[1])
 
     # -- one packet by itself ---------------------------------------------------------------------
 
@@ -219,10 +229,28 @@ class Assembler:
         past = int(np.count_nonzero(tacks < self._line.out + self._window.width))
         self._count_past(packet.module, tacks[:past])
         began = 0
-        for index in range(past, len(tacks)):
+        for index in self._count_copies(packet, tacks, past):
             began += self._place_part(packet, index, int(tacks[index]), int(tacks[-1]))
-        self._line.placed(np.array([packet.module], np.uint8), tacks[-1:], self._now)
+        self._line.heard_of(np.array([packet.module], np.uint8), tacks[-1:], self._now)
         return began > 0
+
+    def _count_copies(self, packet: Packet, tacks: NDArray[np.int64], past: int) -> list[int]:
+        """Count parts from index ``past`` on that are there already; the indices of the others."""
+        buffer = self._buffer
+        if not len(buffer):
+            return list(range(past, len(tacks)))
+        positions = buffer.nearest(tacks, buffer.head, buffer.tail)
+        cells = buffer.cells(positions, np.array([packet.module], np.uint8))
+        there = np.abs(tacks - buffer.tacks[positions]) < self._window.width
+        there &= ~buffer.is_free(cells)
+        there[:past] = False
+        same = there & (buffer.tacks_in(cells) == packet.tacks)
+        duplicates = int(np.count_nonzero(same))
+        self._tally.add_parts("parts_duplicate", packet.module, duplicates)
+        conflicting = int(np.count_nonzero(there)) - duplicates
+        self._tally.add_parts("parts_conflicting", packet.module, conflicting)
+        there[:past] = True
+        return [int(index) for index in np.flatnonzero(~there)]
 
     def _place_part(self, packet: Packet, index: int, tack: int, last: int) -> bool:
         """Place the part at ``index``; True if a readout was begun for it."""
@@ -232,8 +260,7 @@ class Assembler:
             if abs(tack - int(buffer.tacks[at])) < self._window.width:
                 cause = "parts_placed"
                 if not buffer.fill(buffer.cell(at, module), part):
-                    same = buffer.tack_in(at, module) == int(packet.tacks[index])
-                    cause = "parts_duplicate" if same else "parts_conflicting"
+                    cause = "parts_conflicting"  # with another part of the same packet
                 self._tally.add_parts(cause, module, 1)
                 return False
         if not buffer.room:
@@ -304,7 +331,11 @@ class Assembler:
         buffer, line = self._buffer, self._line
         if not len(buffer):
             return
-        due: NDArray[np.bool_] = np.all(buffer.filled() | ~self._expected, axis=1)
+        filled = buffer.filled()
+        if filled.all():
+            self._release(len(buffer), "readouts_timed_out")
+            return
+        due: NDArray[np.bool_] = np.all(filled | ~self._expected, axis=1)
         timed_out = 0
         if not due.all():
             timed_out = int(buffer.refs.searchsorted(line.clock(self._now) - self._reach))
@@ -350,28 +381,3 @@ class Assembler:
             return released[0]
         pieces = [readouts.view(PIECE) for readouts in released]
         return np.concatenate([np.empty(0, PIECE), *pieces]).view(READOUT)
-
-
-def _nanoseconds(seconds: float) -> int:
-    return round(seconds * SECOND)
-
-
-def _packet(packets: Packets, row: int, now: float) -> Packet:
-    """One of ``packets``, as views."""
-    return Packet(
-        int(packets.modules[row]),
-        packets.tacks[row],
-        packets.parts[row],
-        _nanoseconds(packets.received),
-        now,
-    )
-
-
-def _without_copies(cells: NDArray[np.intp], rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which of ``rows``, bool (n,), use ``cells`` (n, k) that no row of them before them does."""
-    chosen = cells[rows]
-    first = np.zeros(chosen.size, np.bool_)
-    first[np.unique(chosen, return_index=True)[1]] = True
-    without: NDArray[np.bool_] = rows.copy()
-    without[rows] = first.reshape(chosen.shape).all(axis=1)
-    return without

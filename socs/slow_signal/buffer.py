@@ -21,6 +21,7 @@ from socs.slow_signal.layout import (
     READOUT,
     READOUT_BYTES,
     SIGN,
+    WIRE,
     Readouts,
 )
 from socs.slow_signal.line import NEVER
@@ -158,7 +159,7 @@ class ReadoutBuffer:
 
     def cells(self, positions: NDArray[np.intp], modules: NDArray[np.uint8]) -> NDArray[np.intp]:
         """Where the parts of ``modules``, broadcast to the shape of ``positions``, belong."""
-        cells: NDArray[np.intp] = self._slots[positions] * MODULES + modules
+        cells: NDArray[np.intp] = self._slots.take(positions) * MODULES + modules
         return cells
 
     def cell(self, position: int, module: int) -> NDArray[np.intp]:
@@ -170,27 +171,40 @@ class ReadoutBuffer:
         free: NDArray[np.bool_] = ~self._filled.reshape(-1)[cells]
         return free
 
+    def are_free(self, cells: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which rows of ``cells`` (n, k) hold no part, and are in no such row before: (n,)."""
+        free: NDArray[np.bool_] = np.all(self.is_free(cells), axis=1)
+        rows = np.flatnonzero(free)
+        chosen = cells[rows]
+        first = np.empty(int(chosen.max(initial=0)) + 1, np.intp)
+        first[chosen[::-1]] = rows[::-1, None]  # of several values, the last one stays
+        free[rows] = np.all(first[chosen] == rows[:, None], axis=1)
+        return free
+
+    def are_copies(self, cells: NDArray[np.intp], parts: NDArray[np.void]) -> NDArray[np.bool_]:
+        """For which rows of ``cells`` (n, k) are parts with the same TACKs there: (n,)."""
+        same = self._parts[cells].view(WIRE)["tack"] == parts.view(WIRE)["tack"]
+        copies: NDArray[np.bool_] = np.all(same & ~self.is_free(cells), axis=1)
+        return copies
+
     def fill(self, cells: NDArray[np.intp], parts: NDArray[np.void]) -> bool:
         """Put ``parts`` of the wire into ``cells`` of the same shape.
 
         Returns:
             False, and nothing is done, if one of them is filled or two are the same.
         """
-        filled = self._filled.reshape(-1)
-        if filled[cells].any():
-            return False
-        before = self.parts
+        filled = self._filled[: self._touched].reshape(-1)
+        before = filled.copy()
         filled[cells] = True
-        if self.parts - before != cells.size:
-            filled[cells] = False
+        if np.count_nonzero(filled) - np.count_nonzero(before) != cells.size:
+            filled[:] = before
             return False
         self._parts[cells] = parts.view(PART)
         return True
 
-    def tack_in(self, position: int, module: int) -> int:
-        """The primary TACK of a part that is there, as it was on the wire."""
-        part = self._parts[self._slots[position] * MODULES + module]
-        return int.from_bytes(part.tobytes()[:8], "big")
+    def tacks_in(self, cells: NDArray[np.intp]) -> NDArray[np.uint64]:
+        """The primary TACKs of the parts in ``cells``, as they were on the wire."""
+        return self._parts[cells].view(WIRE)["tack"].astype(np.uint64)
 
     # -- within -----------------------------------------------------------------------------------
 

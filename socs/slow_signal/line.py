@@ -25,7 +25,7 @@ class Line:
 
     Attributes:
         begun: is there a line at all?
-        newest: the highest TACK placed.
+        newest: the highest TACK that came.
         out: TACK of the last readout that went out; what is not later comes too late.
         heard: when each module last sent what belongs to the line, monotonic [s].
         heard_any: when any of them did.
@@ -62,8 +62,8 @@ class Line:
             self.out -= distance
         return distance
 
-    def placed(self, modules: NDArray[np.uint8], newest: NDArray[np.int64], now: float) -> None:
-        """Packets of ``modules`` (n,) with ``newest`` (n,) TACKs were placed."""
+    def heard_of(self, modules: NDArray[np.uint8], newest: NDArray[np.int64], now: float) -> None:
+        """Packets of ``modules`` (n,) came that belong to the line, with ``newest`` (n,) TACKs."""
         np.maximum.at(self._latest, modules, newest)
         self.heard[modules] = self.heard_any = now
         self.newest = max(self.newest, int(newest.max()))

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from socs.slow_signal.decode import Packets
+
 MAX_HELD = 128  # packets; four of each module. Of 1.4 kB usually, at most 9.2 kB
 
 
@@ -28,6 +30,22 @@ class Packet(NamedTuple):
     def held(self, cause: str) -> Packet:
         """A copy that outlives the batch."""
         return self._replace(tacks=self.tacks.copy(), parts=self.parts.copy(), cause=cause)
+
+
+def single(packets: Packets, row: int, now: float) -> Packet:
+    """One of ``packets``, all of k parts, not copied; they are fed at ``now``."""
+    return Packet(
+        int(packets.modules[row]),
+        packets.tacks[row],
+        packets.parts[row],
+        nanoseconds(packets.received),
+        now,
+    )
+
+
+def nanoseconds(seconds: float) -> int:
+    """A time in whole ns."""
+    return round(seconds * 1_000_000_000)
 
 
 def distance(tack: int, other: int) -> int:

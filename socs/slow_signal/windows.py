@@ -72,7 +72,6 @@ class Window:
 
     Attributes:
         width: TACKs that differ by less belong together [ns].
-        longest_step: between two TACKs of a packet, of those looked at last [ns].
     """
 
     def __init__(self, settings: AssemblerSettings, tally: Tally) -> None:
@@ -80,15 +79,13 @@ class Window:
         self._buffer_time = int(settings.buffer_time)
         self._tally = tally
         self._against: dict[str, int] = {}  # packets in a row that speak against a setting
-        self.longest_step = 0
 
     def fit(self, run: Packets, line: Line, now: float) -> None:
         """Look at the packets of ``run``, all of k parts, before they are placed."""
         twice, count = 2 * self._widest, run.tacks.shape[1]
-        self.longest_step = int(run.steps.max(initial=0))
-        if count > 1 and run.steps.min() >= twice:
+        if count > 1 and run.shortest >= twice:
             self.width = self._widest
-            if self.longest_step * count <= self._buffer_time:
+            if run.longest * count <= self._buffer_time:
                 self._against.clear()
                 return
         steps = shortest_steps(run, line)
@@ -122,8 +119,8 @@ def shortest_steps(run: Packets, line: Line) -> NDArray[np.int64]:
 
     Of packets with one readout it is the distance from the module's one before, if that is known.
     """
-    if run.steps.shape[1]:
-        shortest: NDArray[np.int64] = run.steps.min(axis=1)
+    if run.tacks.shape[1] > 1:
+        shortest: NDArray[np.int64] = run.steps().min(axis=1)
         return shortest
     order = np.argsort(run.modules, kind="stable")
     modules, tacks = run.modules[order], line.on_line(run.tacks[order, 0])

@@ -13,7 +13,7 @@ def test_a_packet():
     assert decoded.modules.tolist() == [3]
     assert decoded.counts.tolist() == [10]
     assert decoded.tacks.tolist() == [[T0 + (20 + i) * STEP for i in range(10)]]
-    assert decoded.steps.tolist() == [[STEP] * 9]
+    assert decoded.steps().tolist() == [[STEP] * 9]
     assert decoded.received == RECEIVED
     assert decoded.totals() == {"packets_decoded": 1}
     part = decoded.parts[0, 4]
@@ -90,7 +90,7 @@ def test_the_longest_and_the_shortest_packet():
     long, short = decoded.runs()
     assert long.tacks.shape == long.parts.shape == (1, MAX_READOUTS)
     assert short.tacks.tolist() == [[T0]]
-    assert short.steps.shape == (1, 0)
+    assert short.steps().shape == (1, 0)
 
 
 def test_what_follows_a_short_packet_in_memory_is_not_looked_at():
@@ -105,6 +105,7 @@ def test_runs_are_the_batch_in_order():
     lengths = [10, 10, 5, 10, 3, 3]
     decoded = packets(*(packet(m, 0, count) for m, count in enumerate(lengths)))
     runs = decoded.runs()
+    assert {(run.shortest, run.longest) for run in runs} == {(STEP, STEP)}
     assert [run.tacks.shape for run in runs] == [(2, 10), (1, 5), (1, 10), (2, 3)]
     assert np.concatenate([run.modules for run in runs]).tolist() == list(range(6))
     assert all(np.shares_memory(run.parts, decoded.parts) for run in runs)
@@ -116,7 +117,7 @@ def test_tacks_may_pass_2_64_but_not_stand_go_back_or_leap():
         parts["tack"] = np.array(values, np.uint64)
         return packets((100, parts.tobytes()))
 
-    assert tacks(2**64 - 1, 0, 1).steps.tolist() == [[1, 1]]
+    assert tacks(2**64 - 1, 0, 1).steps().tolist() == [[1, 1]]
     assert len(tacks(0, MAX_STEP, 2 * MAX_STEP)) == 1
     for wrong in ((5, 5), (5, 4), (0, MAX_STEP + 1), (0, 2**63), (1, 2, 2**64 - 1)):
         assert tacks(*wrong).refused == {"tacks_inconsistent": 1}
