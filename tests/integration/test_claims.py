@@ -503,6 +503,18 @@ def test_what_others_made_of_a_file_is_not_taken_for_ones_own(database: Database
     assert row(database, number)["archived_at"] == NOW + 7
 
 
+def test_a_claim_that_is_lost_meanwhile_is_not_settled(two: tuple[Database, Database]) -> None:
+    one, other = two
+    (number,) = add(one)
+    claim(one, "a", until=NOW)
+    with one.begin() as connection:
+        connection.execute(sa.select(files.table)).all()  # what it sees stays as it is now
+        assert claim(other, "b", now=NOW + 1) == [number]
+        done = [Archived(number, "/archive/x", 1)]
+        assert claims.settle(connection, "a", done, [], NOW + 2) == set()
+    assert (row(one, number)["state"], row(one, number)["owner"]) == (COPYING, "b")
+
+
 def test_nothing_to_settle(database: Database) -> None:
     assert settle(database, "a") == set()
     assert settle(database, "a", [12345]) == set()

@@ -201,8 +201,9 @@ def test_files_that_an_archiver_of_old_gave_up_are_retried(database: Database) -
     given_up, tried, new = (
         add(database, failed_copy_attempts=attempts)[0] for attempts in (MAX_ATTEMPTS, 2, 0)
     )
-    add(database, failed_copy_attempts=MAX_ATTEMPTS, copied=True)
-    assert do(database, copies.retry, [given_up, tried, new]) == 2
+    (copied,) = add(database, failed_copy_attempts=MAX_ATTEMPTS, copied=True)
+    assert do(database, copies.retry, [given_up, tried, new, copied]) == 2
+    assert row(database, copied)["failed_copy_attempts"] == MAX_ATTEMPTS
     assert [row(database, n)["failed_copy_attempts"] for n in (given_up, tried)] == [0, 0]
     assert sorted(claim(database)) == [given_up, tried, new]
 
