@@ -31,6 +31,7 @@ class Mutant:
 
 STREAM = "tests/integration/test_stream.py"
 REGISTRAR = "tests/integration/test_registrar.py"
+ARCHIVER_KILL = "tests/faults/test_archiver_kill.py"
 MUTANTS = (
     Mutant(
         "the body of the datagram handler",
@@ -91,6 +92,41 @@ MUTANTS = (
         "        for root in self.roots:\n            real_root = ",
         "        return True\n        for root in self.roots:\n            real_root = ",
         f"{STREAM}::test_hostile_datagrams_are_counted_and_the_next_good_one_registered",
+    ),
+    Mutant(
+        "the comparison of a copy with what was announced",
+        "socs/archive/copy_worker.py",
+        "        if md5(copy) == job.file.md5sum:\n",
+        "        if md5(copy):\n",
+        f"{ARCHIVER_KILL}::test_poison_comes_to_rest_and_holds_nobody_up",
+    ),
+    Mutant(
+        "the look for a copy that is in its place already",
+        "socs/archive/copy_worker.py",
+        "            found = self._storage.find(job.place, job.file.md5sum)\n",
+        "            found = None\n",
+        f"{ARCHIVER_KILL}::test_killed_between_the_name_and_the_record",
+    ),
+    Mutant(
+        "the care that no copy replaces another",
+        "socs/archive/storage.py",
+        "        os.link(part, path, follow_symlinks=False)\n",
+        "        os.replace(part, path)\n",
+        "tests/unit/test_storage.py::test_other_contents_get_a_number",
+    ),
+    Mutant(
+        "the owner of a claim",
+        "socs/db/claims.py",
+        "        .where(among(ids, COPYING), table.c.owner == owner)\n        .with_for_update()",
+        "        .where(table.c.file_id.in_(ids))\n        .with_for_update()",
+        "tests/integration/test_claims.py::test_outcomes_of_a_claim_that_was_lost_do_not_count",
+    ),
+    Mutant(
+        "the last look at a copy before the file is deleted where it was written",
+        "socs/archive/archived.py",
+        "    if found != md5sum:\n",
+        "    if False:\n",
+        "tests/integration/test_prune.py::test_never_when_the_copy_does_not_verify",
     ),
 )
 
