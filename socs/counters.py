@@ -426,45 +426,39 @@ SLOW_SIGNAL_FILES_CONSERVATION = (
     ),
 )
 
-SLOW_SIGNAL_FILES = (
-    Counter("readouts_to_write", "readouts", "taken up by the file writer's thread"),
-    Counter("readouts_written", "readouts", "flushed: they survive a crash of the program"),
+SLOW_SIGNAL_STREAM = (
+    Counter("readouts_published", "messages", "given to ZMQ, over all publishers"),
     Counter(
-        "readouts_queue_full",
+        "publisher_overflows",
+        "times",
+        "a subscriber's queue was full, and it lost readouts until it had caught up",
+        "see `publishers` in session.data: find the slow subscriber, or raise `high_water_mark`",
+    ),
+    Counter("readouts_withheld", "readouts", "not published, as publishing is switched off"),
+    Counter(
+        "publish_errors",
         "readouts",
-        "dropped: the file writer's thread did not keep up, or was ending",
-        "the disk, or the layout of the files, is too slow for this rate",
+        "not published everywhere: ZMQ refused them",
+        "see the log for the reason",
     ),
+    Counter("readouts_unstored", "readouts", "not to be written, as there is no file writer"),
     Counter(
-        "readouts_unwritten",
-        "readouts",
-        "dropped: the disk refused them until the memory for them was full, or the agent ended",
-        "see `troubles` in session.data: make room on the disk, or mend it",
-    ),
-    Counter("data_files_completed", "files", "complete, under their final names, and registered"),
-    Counter("data_files_recovered", "files", "left by a writer that was killed; completed here"),
-    Counter(
-        "data_files_damaged",
-        "files",
-        "journals that are damaged; set aside beside the files",
-        "look at the disk; what is good of them was completed",
-    ),
-    Counter(
-        "data_file_errors",
-        "errors",
-        "attempts to write, complete or register a file that failed; tried again",
-        "see `troubles` in session.data",
+        "seconds_untold",
+        "summaries",
+        "of a second that whoever is told of them failed to take: a defect in this program",
+        "report it with the traceback in the log",
     ),
 )
 
 # Not counted up but looked up.
-SLOW_SIGNAL_FILES_NOW = (
-    Counter("readouts_unflushed", "readouts", "in the memory of the file writer's thread"),
+SLOW_SIGNAL_STREAM_NOW = (
+    Counter("readouts_queued", "readouts", "on the way to the file writer's thread"),
 )
 
-SLOW_SIGNAL_FILES_CONSERVATION = (
+SLOW_SIGNAL_STREAM_CONSERVATION = (
     Conservation(
-        ("readouts_to_write",), ("readouts_written", "readouts_unwritten", "readouts_unflushed")
+        ("readouts_out",),
+        ("readouts_to_write", "readouts_queue_full", "readouts_queued", "readouts_unstored"),
     ),
 )
 

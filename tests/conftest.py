@@ -16,7 +16,17 @@ from socs.testing.mariadb import Database, MariaDB
 
 LEFTOVER_TIMEOUT = 5.0  # seconds that threads and processes of a finished test have to end
 # Daemon threads do not keep a process alive, so Python lets them pass; ours must end all the same.
-OUR_THREADS = ("udp-", "ingest", "registrar", "hash-", "tcp-cutter", "archiver", "copy-", "pull")
+OUR_THREADS = (
+    "udp-",
+    "ingest",
+    "registrar",
+    "hash-",
+    "tcp-cutter",
+    "archiver",
+    "copy-",
+    "pull",
+    "slow-signal-",
+)
 # A shell starts background jobs with SIGINT ignored, and what they start would ignore it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Children of fixtures that live for the whole session and may be started by any test.

@@ -424,7 +424,7 @@ def test_counters_named_in_the_text_exist(page: Path) -> None:
     first_words = {name.split("_")[0] for name in known} - {"files", "bytes", "bad", "handler"}
     pattern = rf"(?:{'|'.join(sorted(first_words))}|files)_[a-z_]+"
     named = {text for text in literals(page) if re.fullmatch(pattern, text)}
-    assert named - known - {"session_data", "session_log", "failed_files"} == set()
+    assert named - known - {"session_data", "session_log", "failed_files", "data_file"} == set()
 
 
 def test_environment_variables_are_those_of_the_code() -> None:
