@@ -4,16 +4,17 @@ All in one run, the archiver as its agent runs it, without OCS:
 
 - ``cost``: CPU time and memory of the archiver's process (those that copy apart) beside a table of
   ``--rows`` archived files, on SQLite and on a private MariaDB: until it has started and counted,
-  at rest, and for one pass with 100 new files of 4 kB. Again with ``--left`` of the rows at rest
-  without a copy: missing, changed, failed and ignored ones in equal parts.
+  at rest, and for one pass with 100 new files of 4 kB; for this also the server's CPU time. Again
+  with ``--left`` of the rows at rest without a copy: missing, changed, failed and ignored ones in
+  equal parts. (Of a peer's loop 6 to 9 s and 260 MB are reported, at 100 000 rows.)
 - ``large``: 30 files of 50 MB, in MB/s, beside ``rsync -a`` of the same tree.
 - ``small``: 10 000 files of 4 kB, in files/s, beside one call of ``rsync -a`` per file (of a sample
   of 300 files), and beside one for the whole tree.
 
 The archiver hashes each copy, flushes it to the disk, and commits it to the table (SQLite, flushed
 as well); ``rsync -a`` does none of this, so ``rsync -a --fsync`` is shown too. Source and archive
-are in ``--data``, on one file system; sources are in the page cache. What the runs must agree on is
-checked: files archived = files announced.
+are in ``--data``, on one file system; sources are in the page cache. CPU times are those of all
+processes. What the runs must agree on is checked: files archived = files announced.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 from rich.console import Console
@@ -134,8 +136,10 @@ class Meter:
         wait_until(reached, PATIENCE, f"{count} {done}", period=0.02)
 
 
-def cost(directory: Path, env: Mapping[str, str], rows: int, left: int) -> dict[str, float]:
-    """Measure beside a table of so many rows; CPU in s, memory in MiB."""
+def cost(
+    directory: Path, env: Mapping[str, str], rows: int, left: int, server: int | None = None
+) -> dict[str, float]:
+    """Measure beside a table of so many rows; CPU in s, memory in MiB. ``server``: its process."""
     database = Database(env)
     fill(database, rows, left)
     source = Source(directory)
@@ -152,7 +156,7 @@ def cost(directory: Path, env: Mapping[str, str], rows: int, left: int) -> dict[
         rest_cpu = rest.cpu
         for _ in range(NEW):
             source.add(size=SMALL)
-        one_pass = Meter(archiver.process.pid)
+        one_pass, served = Meter(archiver.process.pid), Meter(server or os.getpid())
         source.register(database)
         one_pass.watch(archiver, "files_archived", NEW)
         one_pass.watch(archiver, "uncopied_files", 0)
@@ -161,6 +165,7 @@ def cost(directory: Path, env: Mapping[str, str], rows: int, left: int) -> dict[
             "start": start_cpu,
             "rest": rest_cpu / REST * 5.0,
             "pass": one_pass.cpu,
+            "server": served.cpu if server else 0.0,
             "growth": one_pass.growth,
             "memory": one_pass.most,
         }
@@ -183,8 +188,20 @@ def fresh(data: str | None, sizes: Sequence[int]) -> Iterator[Source]:
         yield source
 
 
-def archive(source: Source) -> float:
-    """Seconds from the announcement of all files until the last is recorded."""
+class Speed(NamedTuple):
+    """What some files took: in all, and of CPUs [s]."""
+
+    seconds: float
+    cpu: float
+
+
+def _cpu() -> float:
+    """CPU time of this process and of all its children that have ended [s]."""
+    return sum(os.times()[:4])
+
+
+def archive(source: Source) -> Speed:
+    """From the announcement of all files until the last is recorded."""
     env = {"SOCS_DATA_DIR": str(source.directory / "table")}
     database = Database(env)
     warm = Source(source.directory / "warm", seed=2)
@@ -193,7 +210,7 @@ def archive(source: Source) -> float:
     roots = [str(source.root), str(warm.root)]
     with running_archiver(source, env, roots=roots[::-1], poll_interval=5.0) as archiver:
         wait_until(lambda: archiver.numbers()["files_archived"] == 1, PATIENCE)
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), _cpu()
         source.register(database)
         archiver.look_now()
         expected = len(source.good) + 1
@@ -202,23 +219,23 @@ def archive(source: Source) -> float:
         assert archiver.troubles() == []
     assert number(database, copies.table.c.state == copies.ARCHIVED) == expected
     database.close()
-    return seconds
+    return Speed(seconds, _cpu() - cpu)
 
 
-def rsync(source: Source, name: str, *options: str, sample: int | None = None) -> float:
-    """Seconds for ``rsync -a`` of the tree, or of each file of a sample on its own."""
+def rsync(source: Source, name: str, *options: str, sample: int | None = None) -> Speed:
+    """For ``rsync -a`` of the tree, or of each file of a sample on its own."""
     target = source.directory / name
     target.mkdir()
     command = ["rsync", "-a", *options]
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), _cpu()
     if sample is None:
         subprocess.run([*command, f"{source.root}/", f"{target}/"], check=True)
     else:
         for path in list(source.good)[:sample]:
             subprocess.run([*command, path, f"{target}/"], check=True)
-    seconds = time.perf_counter() - begin
+    speed = Speed(time.perf_counter() - begin, _cpu() - cpu)
     os.sync()
-    return seconds
+    return speed
 
 
 # -- printing -----------------------------------------------------------------------------------
@@ -228,11 +245,11 @@ def print_costs(costs: Mapping[str, Mapping[str, float]], rows: int) -> None:
     """One line per table."""
     title = f"Archiver beside {rows:,} rows: CPU and memory of its process"
     table = Table(title=title)
-    heads = ("table", "until started [s]", "at rest, per 5 s [s]", f"a pass, {NEW} new files [s]")
+    heads = ("table", "start [s]", "rest, per 5 s [s]", f"pass, {NEW} new files [s]", "server [s]")
     for column in (*heads, "growth [MiB]", "memory [MiB]"):
         table.add_column(column, justify="left" if column == "table" else "right")
     for what, seen in costs.items():
-        seconds = [f"{seen[name]:.2f}" for name in ("start", "rest", "pass")]
+        seconds = [f"{seen[name]:.2f}" for name in ("start", "rest", "pass", "server")]
         table.add_row(what, *seconds, *(f"{seen[name]:.0f}" for name in ("growth", "memory")))
     Console(width=120).print(table)
 
@@ -241,13 +258,15 @@ def print_speeds(data: str | None, large: Sequence[int], small: int, sample: int
     """Measure, and print a line for each way."""
     where = data or tempfile.gettempdir()
     table = Table(title=f"Archiving in {where}, {os.cpu_count()} cores, SQLite")
-    for column in ("what", "files/s", "MB/s", "archiver is faster by"):
+    for column in ("what", "files/s", "MB/s", "archiver is faster by", "CPU per file [ms]"):
         table.add_column(column, justify="left" if column == "what" else "right")
 
-    def add(what: str, count: int, size: int, seconds: float, ours: float | None = None) -> None:
-        factor = "" if ours is None else f"{(count / ours) / (count / seconds):.2f}"
-        speed = count * size / seconds / 1e6
-        table.add_row(what, f"{count / seconds:,.0f}", f"{speed:,.1f}", factor)
+    def add(what: str, count: int, size: int, speed: Speed, ours: float | None = None) -> None:
+        """``ours``: files per second of the archiver."""
+        rate = count / speed.seconds
+        factor = "" if ours is None else f"{ours / rate:.2f}"
+        cpu = f"{speed.cpu / count * 1e3:,.2f}"
+        table.add_row(what, f"{rate:,.0f}", f"{rate * size / 1e6:,.1f}", factor, cpu)
 
     with fresh(data, large) as source:
         count, size = len(large), large[0]
@@ -255,17 +274,19 @@ def print_speeds(data: str | None, large: Sequence[int], small: int, sample: int
         ours = archive(source)
         flushed = rsync(source, "flushed", "--fsync")
         add(f"archiver, {count} files of {size / 1e6:.0f} MB", count, size, ours)
-        add("rsync -a", count, size, plain, ours)
-        add("rsync -a --fsync", count, size, flushed, ours)
+        rate = count / ours.seconds
+        add("rsync -a", count, size, plain, rate)
+        add("rsync -a --fsync", count, size, flushed, rate)
     with fresh(data, [SMALL] * small) as source:
         each = rsync(source, "each", sample=sample)
         ours = archive(source)
         tree = rsync(source, "tree")
         flushed = rsync(source, "flushed", "--fsync")
         add(f"archiver, {small:,} files of 4 kB", small, SMALL, ours)
-        add(f"rsync -a per file (sample of {sample})", sample, SMALL, each, ours * sample / small)
-        add("rsync -a of the tree", small, SMALL, tree, ours)
-        add("rsync -a --fsync of the tree", small, SMALL, flushed, ours)
+        rate = small / ours.seconds
+        add(f"rsync -a per file (sample of {sample})", sample, SMALL, each, rate)
+        add("rsync -a of the tree", small, SMALL, tree, rate)
+        add("rsync -a --fsync of the tree", small, SMALL, flushed, rate)
     Console(width=120).print(table)
 
 
@@ -294,7 +315,9 @@ def main() -> None:
             costs[f"SQLite, {left:,} at rest"] = cost(directory, env, arguments.rows, left)
         with tempfile.TemporaryDirectory() as name, MariaDB(Path(name) / "mariadb") as server:
             env = server.env()
-            costs[f"MariaDB, {left:,} at rest"] = cost(Path(name), env, arguments.rows, left)
+            costs[f"MariaDB, {left:,} at rest"] = cost(
+                Path(name), env, arguments.rows, left, server.pid
+            )
     print_costs(costs, arguments.rows)
 
 

@@ -83,6 +83,11 @@ class ArchiverProcess:
                 pass
         return found
 
+    def copiers(self) -> list[psutil.Process]:
+        """Its processes that copy."""
+        assert self.process is not None
+        return [process for process in self.group() if process.pid != self.process.pid]
+
     def kill(self, *, alone: bool = False) -> None:
         """``kill -9``; ``alone``: without the processes that copy, which then end by themselves."""
         assert self.process is not None

@@ -6,18 +6,29 @@ the archiver goes on without a restart.
 
 from __future__ import annotations
 
+import io
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from socs.archive import archiver as archiver_module
+from socs.archive.copy_worker import Answer, Request
+from socs.archive.moving import Job, NotTried, Placed
+from socs.archive.paths import File, place_of
 from socs.db import copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
+from socs.frames import receive, send
 from socs.testing import wait_until
 from tests.archiving import (
+    ARCHIVER,
+    BEGIN,
+    MONITOR,
     End,
     Source,
     all_at_rest,
@@ -196,6 +207,56 @@ def test_disk_of_the_archive_fails_to_flush(mariadb, source: Source) -> None:
         finish(victim, database, source)
     check(database, archive, source)
     database.close()
+
+
+def copied_under_strace(directory: Path, *options: str) -> tuple[list[str], Answer]:
+    """Have one file copied by a process of its own: its system calls, and its answer."""
+    source = Source(directory)
+    path = source.add(size=1000)
+    file = File(1, str(path), "tune", None, BEGIN, False, "crate", MONITOR, source.good[str(path)])
+    jobs = [Job(file, place_of(file))]
+    archive = f"{directory}/archive"
+    request = Request(archive, ARCHIVER, 0o664, 0o775, [str(source.root)], None, jobs)
+    (directory / "archive").mkdir()
+    (directory / "request").touch()
+    with (directory / "request").open("r+b") as frames:
+        send(frames, msgspec.msgpack.encode(request))
+        frames.seek(0)
+        calls = ["-y", "-e", "trace=fsync,linkat,write", *options, "-o", str(directory / "trace")]
+        command = ["strace", *calls, sys.executable, "-m", "socs.archive.copy_worker"]
+        result = subprocess.run(command, check=True, stdin=frames, capture_output=True)
+    answer = receive(io.BytesIO(result.stdout))
+    assert answer is not None
+    return (directory / "trace").read_text().splitlines(), msgspec.msgpack.decode(
+        answer, type=Answer
+    )
+
+
+def test_copy_is_told_when_it_and_its_names_are_on_the_disk(tmp_path: Path) -> None:
+    calls, answer = copied_under_strace(tmp_path)
+    assert isinstance(answer, Placed)
+
+    def where(*parts: str) -> int:
+        return next(n for n, call in enumerate(calls) if all(part in call for part in parts))
+
+    named = where("linkat(", "/part-1-", f'"{answer.path}"')
+    assert where("fsync(", "/part-1-") < named
+    assert named < where("fsync(", f"<{os.path.dirname(answer.path)}>") < where("write(1<")
+    for part in Path(answer.path).relative_to(tmp_path).parents[:-2]:  # directories made
+        assert where("fsync(", f"<{(tmp_path / part).parent}>") < where("write(1<")
+
+
+def test_copy_is_not_told_when_any_flush_fails(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    flushes = sum("fsync(" in call for call in copied_under_strace(tmp_path / "whole")[0])
+    assert flushes >= 3
+    for when in range(1, flushes + 1):
+        directory = tmp_path / str(when)
+        directory.mkdir()
+        failing = f"inject=fsync:error=EIO:when={when}"
+        _, answer = copied_under_strace(directory, "-e", failing)
+        assert isinstance(answer, NotTried), when
+        assert "Input/output error" in answer.detail
 
 
 # -- the source -----------------------------------------------------------------------------------

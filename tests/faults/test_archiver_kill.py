@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from socs.db import copies
@@ -208,8 +209,31 @@ def test_killed_between_the_name_and_the_record(files_env, database, tmp_path: P
     check(database, archive, source)  # among other things: there is no name.1
 
 
-@pytest.mark.parametrize("alone", [False, pytest.param(True, marks=SLOW)])
-def test_killed_in_the_middle_of_copies(tmp_path: Path, alone: bool) -> None:
+def parts(archive: Path) -> list[Path]:
+    return list(archive.glob("*/.suprsync-*/part-*"))
+
+
+def halted_at_work(victim: ArchiverProcess, archive: Path) -> bool:
+    """Halt the processes that copy, if they are just copying."""
+    if not parts(archive):
+        return False
+    halted = victim.copiers()
+    for copier in halted:
+        copier.suspend()
+    wait_until(lambda: all(c.status() == psutil.STATUS_STOPPED for c in halted), LONG)
+    if parts(archive):
+        return True
+    resume_copiers(victim)
+    return False
+
+
+def resume_copiers(victim: ArchiverProcess) -> None:
+    for copier in victim.copiers():
+        copier.resume()
+
+
+@pytest.mark.parametrize("end", ["killed", pytest.param("killed alone", marks=SLOW), "stopped"])
+def test_ended_in_the_middle_of_copies(tmp_path: Path, end: str) -> None:
     env = {"SOCS_DATA_DIR": str(tmp_path / "data")}
     source, database, archive = Source(tmp_path), Database(env), tmp_path / "archive"
     for _ in range(4):
@@ -218,8 +242,19 @@ def test_killed_in_the_middle_of_copies(tmp_path: Path, alone: bool) -> None:
     victim = ArchiverProcess(source, env)
     with at_the_end_killed(victim):
         victim.start()
-        wait_until(lambda: list(archive.glob("*/.suprsync-*/part-*")), LONG, "a copy")
-        victim.kill(alone=alone)
+        wait_until(lambda: halted_at_work(victim, archive), LONG, "a copy")
+        if end == "stopped":
+            status = victim.stop()
+            assert_sound(status)
+            assert status["counters"]["files_released"] > 0
+            assert temporary(archive) == []
+            assert number(database, copies.table.c.due > 0) == 0  # others may have them at once
+        elif end == "killed":
+            victim.kill()
+            assert parts(archive)
+        else:
+            resume_copiers(victim)
+            victim.kill(alone=True)
         victim.start()
         wait_until(lambda: archived(database) == len(source.good), LONG)
         wait_until(lambda: not temporary(archive), LONG, "what is temporary to go")

@@ -124,3 +124,13 @@ def test_root_that_hangs_holds_up_no_other(env, database, tmp_path: Path, monkey
         wait_until(lambda: archiver.troubles() == [], LONG)
     assert archiver.status()["unaccounted"] == {}
     assert number(database, files.table.c.failed_copy_attempts > 0) == 0
+
+
+def test_batch_may_be_larger_than_what_is_copied_at_a_time(env, database, tmp_path: Path) -> None:
+    source = Source(tmp_path)
+    for _ in range(10):
+        source.add(size=1000)
+    source.register(database)
+    with running_archiver(source, env, files_per_batch=5 * copier.ROOM) as archiver:
+        wait_until(lambda: archived(archiver) == len(source.good), LONG, "all files")
+    check(database, tmp_path / "archive", source)
