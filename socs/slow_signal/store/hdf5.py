@@ -6,6 +6,7 @@ could have it run any program. Such attributes stay the bytes that they are.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ import tables.attributeset
 from socs.errors import FileNotReady, Malformed, StorageUnavailable
 
 _alone = threading.RLock()  # neither PyTables nor the library may be used by several threads
+_SYSTEM_SAYS = re.compile("error message = '([^']*)'")
+_of_thread = threading.local()
 _ERRORS = (
     *(tables.HDF5ExtError, tables.NodeError, OSError, RuntimeError),
     *(ValueError, TypeError, AttributeError, KeyError),  # of PyTables, about damaged files
@@ -32,11 +35,39 @@ def writing(path: str | PathLike[str]) -> Iterator[None]:
     Raises:
         StorageUnavailable: it cannot be written.
     """
-    with _alone:
+    with _alone, _quiet():
         try:
             yield
         except _ERRORS as error:
             raise StorageUnavailable(f"cannot write {path}: {_reason(error)}") from error
+
+
+def flush(file: tables.File) -> None:
+    """Have all of ``file`` written. For :func:`writing`.
+
+    Raises:
+        OSError: it was not.
+    """
+    file.flush()
+    _look_for_errors()
+
+
+def close(file: tables.File) -> None:
+    """Close ``file``. For :func:`writing`.
+
+    Raises:
+        OSError: what it should hold was not written.
+    """
+    file.close()
+    _look_for_errors()
+
+
+def _look_for_errors() -> None:
+    """PyTables does not look whether the library could flush or close a file. The library knows."""
+    trace = tables.HDF5ExtError._dump_h5_backtrace()
+    if trace:
+        said = _SYSTEM_SAYS.search(str(trace))
+        raise OSError(said[1] if said else "the HDF5 library could not write it")
 
 
 @contextmanager
@@ -47,13 +78,22 @@ def reading(path: str | PathLike[str]) -> Iterator[None]:
         FileNotReady: there is no such file, or it may not be read.
         Malformed: it is damaged.
     """
-    with _alone, _no_pickles():
+    with _alone, _quiet(), _no_pickles():
         try:
             yield
         except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
             raise FileNotReady(f"cannot read {path}: {error.strerror or error}") from error
         except _ERRORS as error:
             raise Malformed(f"cannot read {path}: {_reason(error)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Have the library not print its trace of calls; PyTables sees to that for one thread only."""
+    if not getattr(_of_thread, "is_quiet", False):
+        tables.silence_hdf5_messages(True)
+        _of_thread.is_quiet = True
+    yield
 
 
 @contextmanager
@@ -73,5 +113,8 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 
 def _reason(error: Exception) -> str:
     """What the library says, without its trace of calls."""
+    said = _SYSTEM_SAYS.search(str(getattr(error, "h5backtrace", "")))
+    if said:
+        return said[1]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -24,7 +24,7 @@ from socs.slow_signal.layout import MODULES, MV_PER_COUNT, PIXELS, Readouts
 from socs.slow_signal.pixels import ORDERS
 from socs.slow_signal.store import formats
 from socs.slow_signal.store.blocks import Residues, differences, joined
-from socs.slow_signal.store.hdf5 import writing
+from socs.slow_signal.store.hdf5 import close, flush, writing
 from socs.slow_signal.store.journal import Head
 
 # Bits of differences are noise or zeros: LZ4 finds the zeros as well as slower compressors do.
@@ -48,6 +48,7 @@ class Hdf5File(Closing):
     batch: int
     typical_size: int  # bytes of a readout
     titles: tuple[str, str, str]  # of file, group and table
+    filters: tables.Filters  # unless told otherwise
 
     def __init__(self, path: Path, head: Head) -> None:
         self.path = path
@@ -55,26 +56,27 @@ class Hdf5File(Closing):
         self.times = (0, 0)
         self._waiting: list[tuple[Readouts, Residues]] = []
         self._written = 0
-        own = tables.Filters(**head.filters) if head.filters else None
+        self._own = tables.Filters(**head.filters) if head.filters else None
+        self._telescope: tables.Table | None = None
         with writing(path):
             self._file = tables.open_file(
-                str(path), "w", title=self.titles[0], filters=own or self.filters()
+                str(path), "w", title=self.titles[0], filters=self._own or self.filters
             )
-            self._group = self._file.create_group("/", formats.GROUP, self.titles[1])
-            self._table = self._create(own)
-            self._telescope: tables.Table | None = None
-            self.set_attributes(
-                head.attributes
-                | self._attributes()
-                | {formats.FILE_ID: head.id, formats.VERSION: __version__}
-            )
+        try:
+            with writing(path):
+                self._group = self._file.create_group("/", formats.GROUP, self.titles[1])
+                self._table = self._create()
+                self.set_attributes(
+                    head.attributes
+                    | self._attributes()
+                    | {formats.FILE_ID: head.id, formats.VERSION: __version__}
+                )
+        except StorageUnavailable:
+            self.abandon()
+            raise
 
     @abstractmethod
-    def filters(self) -> tables.Filters:
-        """What the layout compresses with unless told otherwise."""
-
-    @abstractmethod
-    def _create(self, filters: tables.Filters | None) -> tables.Table:
+    def _create(self) -> tables.Table:
         """Create what holds readouts; the table with the attributes."""
 
     @abstractmethod
@@ -104,7 +106,7 @@ class Hdf5File(Closing):
             for start in range(0, end, self.batch):
                 part = slice(start, min(start + self.batch, end))
                 self._write(readouts[part], None if residues is None else residues[part])
-            self._file.flush()
+            flush(self._file)
         self._written += end
         rest = None if residues is None else residues[end:]
         self._waiting = [(readouts[end:], rest)] if end < len(readouts) else []
@@ -138,13 +140,13 @@ class Hdf5File(Closing):
         if self._waiting:
             self._write_waiting(whole=False)
         with writing(self.path):
-            self._file.close()
+            flush(self._file)  # else it would say nothing of what it cannot write
+            close(self._file)
 
     def abandon(self) -> None:
         """Close and delete it, whatever state it is in."""
-        self._waiting = []
-        with suppress(StorageUnavailable):
-            self.close()
+        with suppress(StorageUnavailable), writing(self.path):
+            self._file.close()
         with suppress(OSError):
             os.unlink(self.path)
 
@@ -155,12 +157,9 @@ class NativeFile(Hdf5File):
     batch = 8 * formats.BLOCK
     typical_size = 1_900
     titles = ("Slow signal readouts", "Slow signal readouts", "Readouts")
+    filters = COUNTS_FILTERS
 
-    def filters(self) -> tables.Filters:
-        return COUNTS_FILTERS
-
-    def _create(self, filters: tables.Filters | None) -> tables.Table:
-        self._own = filters
+    def _create(self) -> tables.Table:
         camera = (MODULES, PIXELS)
         self._tacks = self._array("tacks", "<u8", (MODULES, 2), TACKS_FILTERS)
         self._counts = self._array("counts", "<u2", camera, COUNTS_FILTERS)
@@ -170,7 +169,7 @@ class NativeFile(Hdf5File):
             formats.READOUT_TABLE,
             formats.NATIVE_ROW,
             self.titles[2],
-            filters=filters or TACKS_FILTERS,
+            filters=self._own or TACKS_FILTERS,
             chunkshape=(self.batch,),
         )
 
@@ -221,18 +220,15 @@ class PeerFile(Hdf5File):
     batch = 20 * formats.PEER_CHUNK
     typical_size = 6_000
     titles = ("CHEC-S Slow signal monitor data", "Slow signal data", "Slow signal readout")
+    filters = PEER_FILTERS
 
     def __init__(self, path: Path, head: Head) -> None:
         self._layout = formats.PEER_TABLES[head.layout]
         super().__init__(path, head)
+
+    def _create(self) -> tables.Table:
         if self._layout.has_telescope:
-            with writing(path):
-                self._telescope = self._create_telescope()
-
-    def filters(self) -> tables.Filters:
-        return PEER_FILTERS
-
-    def _create(self, filters: tables.Filters | None) -> tables.Table:
+            self._telescope = self._create_telescope()
         return self._file.create_table(
             self._group,
             formats.READOUT_TABLE,

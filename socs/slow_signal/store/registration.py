@@ -1,21 +1,22 @@
 """Each complete file goes to the spool of the files table once, whatever crashes meanwhile.
 
-A file that was handed over may come again after a crash, until its journal is gone. With its entry
-the spool therefore notes its id, in the same transaction, and forgets that when the file can come
-no more.
+A file that was handed over may come again after a crash, as long as its journal is there. So the
+spool notes the file together with its entry, in one transaction, until the journal is gone.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from socs.db.spool import FileEntry, Spool
 from socs.slow_signal.store.growing import Completed
+from socs.slow_signal.store.naming import journal_of
 
 ACTION = "slow_signal"
 FORMAT = "hdf5"
-_NOTED = b"1"
 
 
 class Registration:
@@ -38,7 +39,7 @@ class Registration:
         Raises:
             StorageUnavailable: the spool refuses; call again.
         """
-        key = self._key(completed)
+        key = f"{ACTION}/{completed.id}"
         if key in self._spool.streams():
             return
         entry = FileEntry(
@@ -49,16 +50,18 @@ class Registration:
             format=FORMAT,
             pub_id=self._pub_id,
         )
-        self._spool.append([entry], now=self._clock(), streams={key: _NOTED})
+        note = os.fsencode(completed.path)
+        self._spool.append([entry], now=self._clock(), streams={key: note})
 
     def settled(self, completed: Completed) -> None:
-        """The file will not come again.
+        """The journal of ``completed`` is gone: forget it, and all others of which that is so.
 
         Raises:
-            StorageUnavailable: the spool refuses; a note of a few bytes stays in it.
+            StorageUnavailable: the spool refuses; it is done with the next file.
         """
-        self._spool.append([], now=self._clock(), streams={self._key(completed): b""})
-
-    @staticmethod
-    def _key(completed: Completed) -> str:
-        return f"{ACTION}/{completed.id}"
+        gone = {
+            key: b""
+            for key, path in self._spool.streams().items()
+            if key.startswith(f"{ACTION}/") and not journal_of(Path(os.fsdecode(path))).exists()
+        }
+        self._spool.append([], now=self._clock(), streams=gone)

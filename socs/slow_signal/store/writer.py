@@ -40,7 +40,8 @@ class SSDataWriter(Closing):
 
     Raises:
         ConfigError: the file exists already; or a setting is wrong.
-        StorageUnavailable: by any method, when the disk refuses.
+        StorageUnavailable: by any method, when the disk refuses. Readouts are kept in memory then,
+            for the next attempt; no more are taken when 4096 are.
     """
 
     def __init__(
