@@ -105,6 +105,7 @@ class FileSeries:
         self._n_waiting = 0
         self._current: GrowingFile | None = None
         self._ended: deque[GrowingFile] = deque()
+        self._has_looked = False
         self._leftovers: deque[Path] = deque()
         self._complete: deque[_Unregistered] = deque()
         self._flushed = self._synced = 0.0
@@ -116,7 +117,6 @@ class FileSeries:
     def start(self, now: float) -> None:
         """Take up what an earlier writer of these files has left."""
         self._flushed = self._synced = now
-        self._attempt("look", now, lambda: self._leftovers.extend(self._names.journals()))
         self._settle(now)
 
     def write(self, readouts: Readouts, now: float) -> None:
@@ -257,9 +257,15 @@ class FileSeries:
 
     def _settle(self, now: float) -> None:
         """Complete what has ended and what was left; hand over what is complete."""
-        self._attempt("recover", now, lambda: _each(self._leftovers, self._recover))
+        self._attempt("recover", now, self._recover_all)
         self._attempt("complete", now, lambda: _each(self._ended, self._complete_one))
         self._attempt("register", now, lambda: _each(self._complete, self._hand_over))
+
+    def _recover_all(self) -> None:
+        if not self._has_looked:
+            self._leftovers.extend(self._names.journals())
+            self._has_looked = True
+        _each(self._leftovers, self._recover)
 
     def _recover(self, path: Path) -> None:
         try:
