@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from socs.archive.copy_worker import SMALL, Answer, Large, Moving, Request
+from socs.archive.copy_worker import SMALL, TO_THE_PARENT, Answer, Large, Moving, Request
 from socs.archive.moving import Done, Job, NotTried, Placed, Refused
 from socs.archive.storage import Storage
 from socs.dataroots import UNREADABLE, DataRoots
@@ -73,6 +73,11 @@ class _Workers:
         with self._lock:
             self._stuck = [process for process in self._stuck if process.poll() is None]
             return bool(self._stuck)
+
+    @property
+    def alive(self) -> bool:
+        """Are all threads there that should be?"""
+        return self._stopping.is_set() or all(thread.is_alive() for thread in self._threads)
 
     def silent(self) -> bool:
         """Has nothing moved for a while, though there is something to do?"""
@@ -166,7 +171,7 @@ class _Workers:
                 answer = self._await(process, me)
                 if not isinstance(answer, Placed | Refused | NotTried | Large):
                     if not self._stopping.is_set():
-                        self._give_up(pending, answer)
+                        self._give_up(process, pending, answer)
                     return False
                 pending.pop(0)
                 if isinstance(answer, Large):
@@ -193,9 +198,10 @@ class _Workers:
                 continue
             self._moved_at, deadline = now, now + self._copier.hang
             frame = receive(process.stdout)
-            if frame is None:
+            try:
+                answer = _answer.decode(frame or b"")
+            except msgspec.MsgspecError:  # it has ended, or gone mad
                 return UNREADABLE
-            answer = _answer.decode(frame)
             if not isinstance(answer, Moving):
                 return answer
             self.current[me] = {**self.current[me], "bytes": answer.size}
@@ -210,8 +216,12 @@ class _Workers:
                     break
                 self._answer_all(task, self._hanging())
 
-    def _give_up(self, pending: Task, cause: str) -> None:
+    def _give_up(self, process: subprocess.Popen[bytes], pending: Task, cause: str) -> None:
         """The first of ``pending`` is to blame for the end of the process; the others are not."""
+        with suppress(subprocess.TimeoutExpired):
+            if cause != HANGING and -process.wait(1.0) in TO_THE_PARENT:
+                self.put(pending)  # nobody is: it was ended before it could ignore that
+                return
         (job, done), others = pending[0], pending[1:]
         if cause == HANGING:
             text = f"no sign of life for {self._copier.hang:.0f} s"
@@ -317,9 +327,11 @@ class Copier:
 
     def troubles(self) -> list[str]:
         """The file servers that hang."""
-        return [
+        everyone = self._workers.values()
+        ended = not all(workers.alive for pair in everyone for workers in pair)
+        return ["a thread that copies has ended"] * ended + [
             pair[0].complaint()
-            for pair in self._workers.values()
+            for pair in everyone
             if any(workers.hang() or workers.silent() for workers in pair)
         ]
 

@@ -34,6 +34,8 @@ TICK = 0.5  # s between two signs of life
 IDLE = 1.0  # s without a request after which directories for temporary names are taken away
 RESERVE = 64 << 20  # bytes free in the archive, with which small files go on
 SPACE = {errno.ENOSPC, errno.EDQUOT}
+# A terminal's Ctrl-C, and the end of a service, reach all its processes; the parent handles them.
+TO_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PART = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 Tick = Callable[[int], None]  # with the bytes copied
@@ -214,7 +216,8 @@ def tell(answer: Answer) -> None:
 
 def main() -> None:
     """Serve requests until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent to handle
+    for number in TO_THE_PARENT:
+        signal.signal(number, signal.SIG_IGN)
     decoder = msgspec.msgpack.Decoder(Request)
     tick = _SignsOfLife()
     copying: _Copying | None = None

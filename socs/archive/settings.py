@@ -21,6 +21,7 @@ from socs.errors import ConfigError
 from socs.options import octal, parse_bool, seconds, whole
 
 LEASE = 300.0  # s
+MOST_PER_BATCH = 10_000  # files: databases limit how many ids a statement can name
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class ArchiveSettings:
         if not Path(self.data_dir).is_absolute() or Path(self.data_dir) == Path("/"):
             raise ConfigError(f"--data-dir {self.data_dir}: give an absolute path below /")
         DataRoots(self.roots)
+        if self.files_per_batch > MOST_PER_BATCH:
+            raise ConfigError(f"--files-per-batch {self.files_per_batch}: at most {MOST_PER_BATCH}")
         own = Path(self.data_dir).resolve()
         for root in self.roots if self.host is None else ():
             source = Path(root).resolve()

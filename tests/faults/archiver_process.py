@@ -102,6 +102,11 @@ class ArchiverProcess:
         """Stop it as a service manager does; its last status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> dict[str, Any]:
+        """Wait for its end, which was ordered; its last status."""
+        assert self.process is not None
         assert self.process.wait(PATIENCE) == 0
         wait_until(lambda: not self.group(), PATIENCE, "its copiers to end")
         return self.status()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ import psutil
 import pytest
 
 from socs.db import copies
+from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
 from socs.testing import wait_until
 from tests.archiving import (
@@ -168,6 +171,30 @@ def test_killed_at_random_instants(files_env, database, tmp_path: Path) -> None:
 @pytest.mark.timeout(1200)
 def test_killed_at_a_hundred_random_instants(files_env, database, tmp_path: Path) -> None:
     killed_at_random(tmp_path, files_env, database, count=10_000, kills=100, seed=2)
+
+
+@QUICK_ON_SQLITE
+def test_signal_to_all_processes_at_once(files_env, database, tmp_path: Path) -> None:
+    """As of a service manager that ends all processes of a service: no attempt counts as failed."""
+    source = Source(tmp_path)
+    victim = ArchiverProcess(source, files_env)
+    with at_the_end_killed(victim):
+        for _ in range(2):
+            for _ in range(300):
+                source.add(size=1000)
+            source.register(database)
+            before = archived(database)
+            victim.start()
+            wait_until(lambda n=before: archived(database) > n, LONG, "the first files")
+            os.killpg(victim.process.pid, signal.SIGTERM)
+            status = victim.wait()
+            assert_sound(status)
+            assert status["counters"]["attempts_unreadable"] == 0
+            assert number(database, files.table.c.failed_copy_attempts > 0) == 0
+        victim.start()
+        wait_until(lambda: archived(database) == len(source.good), LONG)
+        assert_sound(victim.stop())
+    check(database, tmp_path / "archive", source)
 
 
 # -- kill -9 at named points ----------------------------------------------------------------------
