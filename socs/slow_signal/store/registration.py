@@ -33,15 +33,15 @@ class Registration:
     ) -> None:
         self._spool, self._pub_id, self._clock = spool, pub_id, clock
 
-    def finished(self, completed: Completed) -> None:
-        """Put ``completed`` into the spool, unless that was done before.
+    def finished(self, completed: Completed) -> bool:
+        """Put ``completed`` into the spool, unless that was done before; True if it was put.
 
         Raises:
             StorageUnavailable: the spool refuses; call again.
         """
         key = f"{ACTION}/{completed.id}"
         if key in self._spool.streams():
-            return
+            return False
         entry = FileEntry(
             path=completed.path,
             action=ACTION,
@@ -52,6 +52,7 @@ class Registration:
         )
         note = os.fsencode(completed.path)
         self._spool.append([entry], now=self._clock(), streams={key: note})
+        return True
 
     def settled(self, completed: Completed) -> None:
         """The journal of ``completed`` is gone: forget it, and all others of which that is so.
