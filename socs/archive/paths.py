@@ -51,13 +51,18 @@ class File(msgspec.Struct, frozen=True):
 
 
 def file_of(row: Mapping[Any, Any]) -> File:
-    """The :class:`File` of a row of the files table."""
+    """The :class:`File` of a row of the files table.
+
+    What is no time counts as none: dates like 0000-00-00, which MariaDB's driver gives as text, and
+    text in SQLite's columns of numbers.
+    """
+    written, started = row["timestamp"], row["action_timestamp"]
     return File(
         id=row["id"],
         path=row["path"],
         action=row["action"],
-        timestamp=row["timestamp"],
-        action_timestamp=row["action_timestamp"],
+        timestamp=written if isinstance(written, datetime) else None,
+        action_timestamp=started if isinstance(started, int) else None,
         plot=bool(row["plot"]),
         pub_id=row["pub_id"],
         instance_id=row["instance_id"],
@@ -112,16 +117,13 @@ def place_of(file: File) -> Place:
     )
 
 
-def _seconds(moment: object) -> float | None:
-    """UNIX time of a UTC time; None for what drivers give for dates like 0000-00-00."""
-    if not isinstance(moment, datetime):
-        return None
-    return moment.replace(tzinfo=timezone.utc).timestamp()
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.replace(tzinfo=timezone.utc).timestamp()
 
 
-def _ctime(seconds: object) -> int | None:
-    """A plausible UNIX time in whole seconds, else None; SQLite has text in columns of numbers."""
-    if not isinstance(seconds, int | float) or not FIRST_TIME <= seconds <= LAST_TIME:
+def _ctime(seconds: float | None) -> int | None:
+    """A plausible UNIX time in whole seconds, else None."""
+    if seconds is None or not FIRST_TIME <= seconds <= LAST_TIME:
         return None
     return int(seconds)
 
