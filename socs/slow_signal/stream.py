@@ -154,8 +154,9 @@ class SlowSignalStream:
             self._clock.join(timeout)
         with self._turn:
             self._give_on(self._assembler.flush())
-        for writer in self._writers:
-            writer.close(timeout)
+        with self._changing_writer:
+            for writer in self._writers:
+                writer.close(timeout)
         self._tell_second(time.monotonic())
         with self._turn:
             self.publishers.close()
@@ -199,7 +200,7 @@ class SlowSignalStream:
                     self._writers.append(writer)  # what is written waits in its queue
             if former is not None:
                 former.close(timeout)
-            if writer is not None and self._started:
+            if writer is not None and self._started and not self._stopping.is_set():
                 writer.start()
             with self._turn:
                 self._writers = [each for each in self._writers if each is writer or each.alive]

@@ -1,7 +1,21 @@
 """All benchmarks, one after the other: ``python -m tests.bench``."""
 
-from tests.bench import bench_archive, bench_audit, bench_registration, bench_udp
+from tests.bench import (
+    bench_archive,
+    bench_audit,
+    bench_registration,
+    bench_slow_signal,
+    bench_slow_signal_path,
+    bench_udp,
+)
 
-for bench in (bench_udp, bench_registration, bench_archive, bench_audit):
+for bench in (
+    bench_udp,
+    bench_registration,
+    bench_archive,
+    bench_audit,
+    bench_slow_signal,
+    bench_slow_signal_path,
+):
     print(f"\n{bench.__doc__.splitlines()[0]}\n")
     bench.main()

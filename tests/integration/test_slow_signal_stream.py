@@ -339,6 +339,8 @@ def test_the_writer_is_changed_and_no_readout_is_lost(tmp_path: Path) -> None:
     assert imbalances(stream.numbers(), EQUATIONS) == {}
     assert stream.numbers()["data_files_completed"] == 3
     assert written(tmp_path)["number"].tolist() == [*range(1, 31), *range(41, 51)]
+    stream.set_writer(files(tmp_path))  # after the end, this begins nothing
+    assert not stream._writers[-1].alive
 
 
 def test_finished_files_are_handed_over_until_they_are_taken(tmp_path: Path) -> None:
