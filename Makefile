@@ -62,7 +62,7 @@ $(VENV)/.test: $(VENV)/.package
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.package
-	$(PIP) -e .[lint]
+	$(PIP) -e .[lint,slow-signal]
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.package
