@@ -36,6 +36,7 @@ PROGRESS = 1.0  # s between two looks whether rsync still reads
 RESERVE = 64 << 20  # bytes free in the archive, with which small files go on
 MAX_WORDS = 300  # characters of what ssh or rsync said
 SPACE = {errno.ENOSPC, errno.EDQUOT}
+NO_HOST_KEY = "Host key verification failed"
 SLOWEST_READ = 10 << 20  # bytes/s at which the source reads a file to compare it, at the least
 
 Entry = tuple[Job, Done]
@@ -266,9 +267,10 @@ class Round:
             return Interrupted(NotTried(text, everything=False), culprit=Refused(HANGING, text))
         if code in MISUSED:
             return Interrupted(NotTried(f"rsync refuses to run: {words}: check --rsync-options"))
-        return Interrupted(
-            NotTried(f"cannot reach {where}: {words}: check --host, --user, --ssh-port, --ssh-key")
-        )
+        remedy = "check --host, --user, --ssh-port, --ssh-key"
+        if NO_HOST_KEY in words:
+            remedy = "is its key, the right one, in ~/.ssh/known_hosts of the archiver's user?"
+        return Interrupted(NotTried(f"cannot reach {where}: {words}: {remedy}"))
 
     def _interruption_here(self, message: Message) -> Interrupted:
         """Why a call has ended early, when that was an error in the archive."""

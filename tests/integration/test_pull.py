@@ -536,7 +536,10 @@ def test_source_that_cannot_be_reached(site: Site, fault: str, words: str) -> No
         text = outcomes[0].detail
         assert text.startswith("cannot reach ")
         assert words in text
-        assert text.endswith("check --host, --user, --ssh-port, --ssh-key")
+        options = "check --host, --user, --ssh-port, --ssh-key"
+        assert text.endswith(
+            "known_hosts of the archiver's user?" if fault == "host key" else options
+        )
         assert pull.troubles() == [text]
         assert pull.link_errors == 1
     assert site.log == [f"not pulling: {text}"[:200]] or site.log[0].startswith("not pulling: ")
