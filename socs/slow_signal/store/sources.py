@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from bisect import bisect_right
 from contextlib import suppress
-from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -75,10 +74,13 @@ class Source(Closing):
         Raises:
             Malformed: the file is damaged.
         """
+        nothing = self.rows(start, start).column(name)
+        whole = np.empty((max(stop - start, 0), *nothing.shape[1:]), nothing.dtype)
         step = BLOCKS_AT_ONCE * self.block
-        bounds = [*range(start, stop, step), max(start, stop)]
-        parts = [self.rows(a, b).column(name) for a, b in pairwise(bounds)]
-        return np.concatenate(parts) if parts else self.rows(0, 0).column(name)
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
+            whole[first - start : last - start] = self.rows(first, last).column(name)
+        return whole
 
     @abstractmethod
     def telescope(self) -> NDArray[np.void]:
