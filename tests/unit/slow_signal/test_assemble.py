@@ -87,6 +87,7 @@ def test_a_batch_may_hold_more_than_fits_the_buffer():
     out = assembler.feed(packets(*sets(range(50))), 0.0)
     assert indices(out) == list(range(500))
     assert totals(assembler)["readouts_complete"] == 500
+    assert assembler.troubles() == {}
 
 
 def test_readouts_do_not_look_into_the_receivers_memory():
@@ -192,6 +193,15 @@ def test_one_module_alone():
     assert modules_of(out) == [[9]] * len(out)
     assert indices(out) == list(range(59))  # 4 s before the newest, which is 99
     assert totals(assembler)["readouts_buffered"] == 41
+
+
+def test_modules_that_are_silent_do_not_stop_the_clock():
+    """Of four modules one goes on: the window is over when its own TACKs say so."""
+    assembler = four(flush_time=5.0)
+    play(assembler, sets([0]))
+    out = play(assembler, sets(range(1, 7), [2]), now=10.0)
+    assert indices(out) == list(range(10, 29))
+    assert totals(assembler)["readouts_timed_out"] == 19
 
 
 def test_the_tail_comes_out_by_the_clock_on_the_wall():
@@ -316,6 +326,17 @@ def test_copies_of_what_is_out_are_not_late():
     assert len(play(assembler, sent)) == 0
     assert totals(assembler)["parts_duplicate"] == 120
     assert "parts_late" not in totals(assembler)
+
+
+def test_copies_are_known_for_as_long_as_the_buffer_is():
+    assembler = four(buffer_length=64)
+    sent = sets(range(100))
+    for number in range(0, len(sent), 4):
+        assembler.feed(packets(*sent[number : number + 4]), 0.0)
+        assembler.feed(packets(*sent[max(number - 20, 0) : number]), 0.0)
+    counts = totals(assembler)
+    assert counts["parts_duplicate"] == 10 * sum(min(20, 4 * number) for number in range(100))
+    assert "parts_late" not in counts
 
 
 def test_every_packet_doubled_and_shuffled():
@@ -529,6 +550,59 @@ def test_a_wild_tack_within_the_window_does_not_hurry_the_others():
     assert modules_of(out)[:40] == [ALL] * 40
     assert "parts_late" not in totals(assembler)
     assert "parts_missing" not in totals(assembler) or totals(assembler)["parts_missing"] <= 30
+
+
+def test_one_wild_tack_of_the_only_module():
+    assembler = four(expected_modules=[3])
+    sent = sets(range(4), [3])
+    sent.insert(2, packet(3, 0, shift=10**15))
+    out = play(assembler, sent)
+    assert indices(out) == list(range(40))
+    assert totals(assembler)["parts_held"] == 10
+
+
+def test_a_tack_at_the_greatest_distance_from_what_waits():
+    """2**63 away, where the absolute value of a distance is not positive."""
+    assembler = four()
+    play(assembler, sets([0])[:3])
+    assert len(play(assembler, [packet(3, 0, shift=2**63)])) == 0
+    out = play(assembler, [packet(3, 0)])
+    assert modules_of(out) == [ALL] * 10
+    check_values(out)
+
+
+def test_the_last_module_pauses():
+    """Three of four are dead; the one that is left needs no consent but its own."""
+    assembler = four(flush_time=2.0)
+    play(assembler, sets([0]))
+    play(assembler, sets(range(1, 5), [2]), now=10.0, every=1.0)
+    play(assembler, sets(range(20, 24), [2]), now=14.0, every=1.0)
+    out = assembler.flush()
+    assert modules_of(out) == [[2]] * len(out)
+    assert totals(assembler)["parts_placed"] == 40 + 40 + 40
+    assert totals(assembler)["tack_restarts"] == 1
+
+
+def test_packets_far_apart_agree_on_a_beginning():
+    """Module 0 begins anew with set 0, module 1 with set 4: none of their parts is too early."""
+    sent = [packet(1, 40), packet(0, 0), packet(2, 20)]
+    assembler = four(buffer_time=5e9)
+    play(assembler, sets(range(500, 502)))
+    out = np.concatenate([play(assembler, sent), assembler.flush()])
+    assert modules_of(out) == [[0]] * 10 + [[2]] * 10 + [[1]] * 10
+    check_values(out)
+    assert "parts_late" not in totals(assembler)
+
+
+def test_a_short_packet_where_the_same_tacks_were_before():
+    """What is left of the parts in a slot used again is not taken for parts that are there."""
+    assembler = four(flush_time=2.0)
+    play(assembler, sets([0]))
+    again = [packet(0, 0, 5), packet(1, 0), packet(2, 0), packet(0, 0), packet(3, 0)]
+    out = play(assembler, again, now=20.0)
+    assert modules_of(out) == [ALL] * 10
+    check_values(out)
+    assert totals(assembler)["parts_duplicate"] == 5
 
 
 def test_stragglers_after_the_end_do_not_begin_anew():
