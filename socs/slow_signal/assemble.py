@@ -142,7 +142,6 @@ class Assembler:
         """Begin the readouts that are newer than all before; for how many packets there is room."""
         window, room = self._window.width, self._buffer.room
         openers = np.flatnonzero(tacks[:, -1] >= before + window)
-        openers = openers[tacks[openers, 0] >= self._line.out + window]
         stop = len(tacks)
         if not len(openers):
             return stop

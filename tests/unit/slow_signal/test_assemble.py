@@ -319,6 +319,19 @@ def test_copies_of_what_is_waiting(at_once, copies):
     assert totals(assembler)["readouts_complete"] == 60
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_another_packet_in_the_same_place_is_no_copy(at_once):
+    assembler = four()
+    sent = [packet(1, 0), packet(1, 0, shift=1000), packet(1, 0, 5, shift=-7), packet(1, 0)]
+    if at_once:
+        assembler.feed(packets(*sent), 0.0)
+    else:
+        play(assembler, sent)
+    counts = totals(assembler)
+    assert (counts["parts_conflicting"], counts["parts_duplicate"]) == (15, 10)
+    check_values(assembler.flush())
+
+
 def test_copies_of_what_is_out_are_not_late():
     assembler = four()
     sent = sets(range(3))
@@ -552,13 +565,28 @@ def test_a_wild_tack_within_the_window_does_not_hurry_the_others():
     assert "parts_missing" not in totals(assembler) or totals(assembler)["parts_missing"] <= 30
 
 
-def test_one_wild_tack_of_the_only_module():
+@pytest.mark.parametrize("shifts", [(10**15,), (10**15, 10**14), (10**14, 10**15)])
+def test_wild_tacks_of_the_only_module(shifts):
+    """Its own consent is enough, but of two packets, and neither of these agrees with another."""
     assembler = four(expected_modules=[3])
     sent = sets(range(4), [3])
-    sent.insert(2, packet(3, 0, shift=10**15))
+    sent[2:2] = [packet(3, 0, shift=shift) for shift in shifts]
     out = play(assembler, sent)
     assert indices(out) == list(range(40))
-    assert totals(assembler)["parts_held"] == 10
+    assert totals(assembler)["parts_held"] == 10 * len(shifts)
+
+
+def test_packets_are_held_after_their_memory_is_used_again():
+    assembler = four()
+    play(assembler, sets(range(500, 502)))
+    out = []
+    for datagram in sets(range(3)):
+        received = batch([datagram])
+        out.append(assembler.feed(decode(received), 0.0))
+        received.data[:] = 0xFF
+    out = np.concatenate(out)
+    assert indices(out) == list(range(30))
+    check_values(out)
 
 
 def test_a_tack_at_the_greatest_distance_from_what_waits():
@@ -576,33 +604,22 @@ def test_the_last_module_pauses():
     assembler = four(flush_time=2.0)
     play(assembler, sets([0]))
     play(assembler, sets(range(1, 5), [2]), now=10.0, every=1.0)
-    play(assembler, sets(range(20, 24), [2]), now=14.0, every=1.0)
-    out = assembler.flush()
-    assert modules_of(out) == [[2]] * len(out)
-    assert totals(assembler)["parts_placed"] == 40 + 40 + 40
+    play(assembler, sets([20], [2]), now=14.0)
+    assert totals(assembler)["parts_held"] == 10
+    play(assembler, sets([21], [2]), now=14.1)
+    assert totals(assembler)["parts_placed"] == 40 + 40 + 20
     assert totals(assembler)["tack_restarts"] == 1
 
 
 def test_packets_far_apart_agree_on_a_beginning():
     """Module 0 begins anew with set 0, module 1 with set 4: none of their parts is too early."""
     sent = [packet(1, 40), packet(0, 0), packet(2, 20)]
-    assembler = four(buffer_time=5e9)
+    assembler = four()
     play(assembler, sets(range(500, 502)))
     out = np.concatenate([play(assembler, sent), assembler.flush()])
     assert modules_of(out) == [[0]] * 10 + [[2]] * 10 + [[1]] * 10
     check_values(out)
     assert "parts_late" not in totals(assembler)
-
-
-def test_a_short_packet_where_the_same_tacks_were_before():
-    """What is left of the parts in a slot used again is not taken for parts that are there."""
-    assembler = four(flush_time=2.0)
-    play(assembler, sets([0]))
-    again = [packet(0, 0, 5), packet(1, 0), packet(2, 0), packet(0, 0), packet(3, 0)]
-    out = play(assembler, again, now=20.0)
-    assert modules_of(out) == [ALL] * 10
-    check_values(out)
-    assert totals(assembler)["parts_duplicate"] == 5
 
 
 def test_stragglers_after_the_end_do_not_begin_anew():
