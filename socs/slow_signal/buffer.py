@@ -176,8 +176,8 @@ class ReadoutBuffer:
         free: NDArray[np.bool_] = np.all(self.is_free(cells), axis=1)
         rows = np.flatnonzero(free)
         chosen = cells[rows]
-        first = np.empty(int(chosen.max(initial=0)) + 1, np.intp)
-        first[chosen[::-1]] = rows[::-1, None]  # of several values, the last one stays
+        first = np.full(int(chosen.max(initial=0)) + 1, len(cells))  # row that has the cell
+        np.minimum.at(first, chosen, rows[:, None])
         free[rows] = np.all(first[chosen] == rows[:, None], axis=1)
         return free
 
