@@ -84,6 +84,7 @@ class PysmurfArchiver:
                                    'last_file_copied': '/archive/...',
                                    'finalized_until': 1700000000.0},
                  'states': {'copying': 12, 'missing': 1},
+                 'notes': [],
                  'current': [{'path': '/data/.../1700000000_tune.npy', 'bytes': 8388608}],
                  'failed_files': [{'id': 7, 'path': ..., 'state': 'missing', ...}],
                  'archive': {'data_dir': '/archive/smurf', 'targets': ['pysmurf-monitor']},

@@ -13,7 +13,6 @@ import queue
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -42,7 +41,6 @@ STUCK = 60.0  # s after which a look at the archive, or at the database, hangs
 GATHER = 0.05  # s for which outcomes are gathered into one transaction
 BATCH = 200  # outcomes per transaction, at most
 DATABASE_WAITS = (0.1, 0.5, 1.0, 2.0)  # s between attempts at the database
-FAILED_SHOWN = 20  # of the files that came to rest last, in the status
 MAX_LINE = 500  # characters of a line for the log
 CHANGED = "attempts_changed"
 
@@ -84,7 +82,6 @@ class Archiver:
         self.statistics = Statistics(settings, self.counters)
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()  # one for each life
         self._in_hand: dict[int, Job] = {}
-        self._failed_files: deque[dict[str, Any]] = deque(maxlen=FAILED_SHOWN)
         self._claim_at = self._renew_at = 0.0  # monotonic [s]
         self._full = False  # did the last claim get all it asked for?
         self._until = 0.0  # end of the last claim, UNIX time [s]
@@ -336,15 +333,6 @@ class Archiver:
         if state != copies.WAITING:
             text = f"not archived ({outcome.cause}): {job.file.path}: {outcome.detail}"
             self._problems.report(outcome.cause, text, time.monotonic())
-            self._failed_files.append(
-                {
-                    "id": job.file.id,
-                    "path": printable(job.file.path),
-                    "state": state,
-                    "cause": outcome.cause,
-                    "detail": printable(outcome.detail),
-                }
-            )
         detail = printable(outcome.detail, copies.DETAIL_LENGTH)
         return Failure(job.file.id, state, attempts, outcome.cause, detail, due, outcome.md5sum)
 
@@ -402,8 +390,8 @@ class Archiver:
         for outcome, ids in groups.items():
             pause = PAUSE if outcome.everything else ONE_FILE_PAUSE
             now = time.monotonic()
-            self._problems.report("put off", outcome.detail, now)
-            if not outcome.everything:
+            if not outcome.everything:  # the other is the problem, which is told as such
+                self._problems.report("put off", outcome.detail, now)
                 self._put_off = outcome.detail, now + pause + 2 * self._settings.poll_interval
 
             def act(
@@ -476,8 +464,12 @@ class Archiver:
             "troubles": self.troubles(),
             "archive_stats": self.statistics.archive_stats(),
             "states": self.statistics.states,
+            "notes": [
+                f"no row of {target} in the files table yet: is --target right?"
+                for target in self.statistics.unknown_targets
+            ],
             "current": self.mover.current(),
-            "failed_files": list(self._failed_files),
+            "failed_files": self.statistics.failed_files,
             "archive": {"data_dir": self._storage.data_dir, "targets": [*self._settings.targets]},
             "database": {
                 "where": self._database.description,

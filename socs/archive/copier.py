@@ -113,7 +113,14 @@ class _Workers:
                 why = NotTried(f"cannot start a process that copies: {error.strerror}")
                 self._answer_all(task, why)
                 continue
-            if not self._work(process, task):
+            pending = list(task)
+            try:
+                good = self._work(process, pending)
+            except Exception as error:  # noqa: BLE001  a defect: say so, and go on with another
+                text = f"copier: {type(error).__name__}: {error}"
+                self._answer_all(pending, NotTried(text, everything=False))
+                good = False
+            if not good:
                 self._end(process)
                 process = None
         self._end(process)
@@ -130,7 +137,7 @@ class _Workers:
             [sys.executable, "-m", "socs.archive.copy_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            bufsize=0,  # so that `select` sees all that is to be read
+            bufsize=0,  # so that `poll` sees all that is to be read
         )
         with self._lock:
             self._processes.add(process)
@@ -155,10 +162,9 @@ class _Workers:
         with self._lock:
             self._processes.discard(process)
 
-    def _work(self, process: subprocess.Popen[bytes], task: Task) -> bool:
-        """Have ``task`` done; False if the process is good for nothing any more."""
-        request = self._copier.request([job for job, _ in task], large=self._large)
-        pending = list(task)
+    def _work(self, process: subprocess.Popen[bytes], pending: Task) -> bool:
+        """Have ``pending`` done, which gets shorter; False if the process is not good any more."""
+        request = self._copier.request([job for job, _ in pending], large=self._large)
         assert process.stdin is not None
         with suppress(OSError):  # it is gone: then there are no answers
             send(process.stdin, request)
@@ -188,8 +194,10 @@ class _Workers:
         """The next outcome; or, as text, why there will not be one."""
         assert process.stdout is not None
         deadline = time.monotonic() + self._copier.hang
+        answers = select.poll()  # which, unlike `select`, takes descriptors of any number
+        answers.register(process.stdout, select.POLLIN)
         while True:
-            ready, _, _ = select.select([process.stdout], [], [], self._copier.hang * SILENCE)
+            ready = answers.poll(self._copier.hang * SILENCE * 1000)
             now = time.monotonic()
             if not ready and now >= deadline:
                 return HANGING

@@ -83,7 +83,8 @@ class ArchiveService:
     def status(self) -> dict[str, Any]:
         """Everything an operator may want to see, fit for session data (JSON)."""
         status = self.archiver.status()
-        if self._marker_problem is not None and self._marker_problem not in status["troubles"]:
+        told = any(trouble in (self._marker_problem or "") for trouble in status["troubles"])
+        if self._marker_problem is not None and not told:
             status["troubles"].append(self._marker_problem)
         return status
 

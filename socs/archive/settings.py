@@ -298,7 +298,9 @@ def _add_ssh(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--ssh-port", type=whole(1), metavar="PORT", help="port of the SSH server (default 22)"
     )
-    group.add_argument("--ssh-key", metavar="FILE", help="private key for --host, without a phrase")
+    group.add_argument(
+        "--ssh-key", metavar="FILE", help="private key for --host, without a passphrase"
+    )
     group.add_argument(
         "--bandwidth-limit", type=whole(1), metavar="KIB/S", help="limit of rsync [KiB/s]"
     )

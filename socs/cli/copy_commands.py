@@ -79,7 +79,7 @@ def _retry(database: Database, args: argparse.Namespace) -> int:
     if not args.dry_run and done < matched:
         notes.append(
             f"{matched - done} lost or altered files cannot be copied again: where they were "
-            "written is unknown"
+            "written is unknown, or they were deleted there"
         )
     return _tell(args, "retried", (matched, done), others, notes)
 

@@ -177,7 +177,9 @@ class _Shown:
                 files = "1 file" if number == 1 else f"{number} files"
                 _say(f"{self._word(outcome)}: {files}, {size}: {meaning}")
         if not pruned.files and error is None:
-            _say("no archived file is as old as the policy asks for")
+            _say(
+                "no archived file of these agents (--instance-id) is as old as the policy asks for"
+            )
         if self._dry_run:
             _say("dry run: nothing was deleted")
 

@@ -61,6 +61,7 @@ STATES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 DETAIL_LENGTH = 1024
+_WHY = ("state", "cause", "detail")
 
 _Seconds: sa.Double[float] = sa.Double()  # UNIX time [s]
 _Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # which is the rowid there
@@ -295,14 +296,39 @@ def is_on_its_way(max_attempts: int) -> sa.ColumnElement[bool]:
     return sa.or_(new, table.c.state.in_((COPYING, WAITING)))
 
 
-def counts(connection: sa.Connection) -> Mapping[str, int]:
-    """Number of copies by state, for all states but ``archived``: cheap however long the table."""
+def counts(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Mapping[str, int]:
+    """Number of copies by state, for all states but ``archived``: cheap however long the table.
+
+    ``conditions`` are on the columns of the files table.
+    """
     query = (
         sa.select(table.c.state, sa.func.count().label("number"))
-        .where(table.c.state.in_([state for state in STATES if state != ARCHIVED]))
+        .where(table.c.state.in_([state for state in STATES if state != ARCHIVED]), *conditions)
         .group_by(table.c.state)
     )
+    if conditions:
+        query = query.join(files.table, files.table.c.id == table.c.file_id)
     return {row.state: row.number for row in connection.execute(query)}
+
+
+def newest_at_rest(
+    connection: sa.Connection, *conditions: sa.ColumnElement[bool], limit: int
+) -> list[sa.RowMapping]:
+    """The newest files at rest, and damaged copies; cheap however long the table.
+
+    ``conditions`` are on the columns of the files table.
+    """
+    found: list[sa.RowMapping] = []
+    for state in (*AT_REST, *DAMAGED):
+        query = (
+            sa.select(files.table.c.id, files.table.c.path, *(table.c[n] for n in _WHY))
+            .join(table, table.c.file_id == files.table.c.id)
+            .where(table.c.state == state, table.c.due.is_(None), *conditions)
+            .order_by(table.c.file_id.desc())
+            .limit(limit)
+        )
+        found += connection.execute(query).mappings()
+    return sorted(found, key=lambda row: -row["id"])[:limit]
 
 
 def on_their_way(

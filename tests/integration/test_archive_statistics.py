@@ -108,6 +108,44 @@ def test_later_rows_are_counted_on_top_and_after_an_hour_all_anew(table):
     assert stats.archive_stats()["num_files"] == 2
 
 
+def test_files_of_other_targets_do_not_count(table):
+    table.add(FIRST)
+    table.archive(1)
+    table.add(FIRST, FIRST + 1, instance_id="another")
+    table.archive(1, instance_id="another")
+    with table.database.begin() as connection:
+        connection.execute(copies.table.insert(), {"file_id": 3, "state": "missing"})
+    stats = statistics(table)
+    told = stats.archive_stats()
+    assert (told["num_files"], told["bytes"], told["failed"]) == (1, 10, 0)
+    assert (stats.states, stats.failed_files) == ({}, [])
+
+
+def test_the_newest_failed_files_are_named_after_a_restart_too(table):
+    table.add(*(FIRST + n for n in range(30)))
+    with table.database.begin() as connection:
+        for number in range(1, 31):
+            state = "missing" if number % 2 else "changed"
+            values = {"file_id": number, "state": state, "cause": "c", "detail": "why"}
+            connection.execute(copies.table.insert(), values)
+    stats = statistics(table)
+    assert [file["id"] for file in stats.failed_files] == list(range(30, 10, -1))
+    assert stats.failed_files[0] == {
+        "id": 30,
+        "path": f"/data/tune/{FIRST + 29}",
+        "state": "changed",
+        "cause": "c",
+        "detail": "why",
+    }
+    assert stats.gauges()["files_failed"] == 30
+
+
+def test_a_target_without_rows_is_named(table):
+    assert statistics(table).unknown_targets == ["monitor"]
+    table.add(FIRST)
+    assert statistics(table).unknown_targets == []
+
+
 def test_a_database_that_is_away_is_a_problem_and_the_numbers_stay(table):
     table.add(FIRST)
     stats = statistics(table)

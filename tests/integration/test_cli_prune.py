@@ -137,7 +137,7 @@ def test_choice_of_files(here: World, tmp_path, capsys) -> None:
 
 def test_nothing_to_do_is_said(here: World, capsys) -> None:
     assert main(arguments(here)) == 0
-    assert "no archived file is as old" in capsys.readouterr().err
+    assert "no archived file of these agents" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
