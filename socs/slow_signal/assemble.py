@@ -315,8 +315,9 @@ class Assembler:
                 self._count_past(packet.module, self._line.on_line(packet.tacks))
                 continue
             self._tally.add_parts(packet.cause, packet.module, len(packet.tacks))
-            text = f"TACKs of module {packet.module} lead away from those of the others"
-            self._tally.trouble(f"module {packet.module}", text, self._now)
+            if self._line.heard[packet.module] < self._now - self.settings.patience:
+                text = f"TACKs of module {packet.module} lead away from those of the others"
+                self._tally.trouble(f"module {packet.module}", text, self._now)
 
     # -- readouts that go out ---------------------------------------------------------------------
 

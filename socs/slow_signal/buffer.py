@@ -54,7 +54,7 @@ class ReadoutBuffer:
         self._capacity = capacity
         self._free: NDArray[np.intp] = np.arange(capacity)[::-1].copy()  # the first `room` are
         self.room = capacity
-        self._touched = 0  # slots from here on were never used
+        self._touched = 0  # slots from here on hold nothing
         self._filled = np.zeros((capacity, MODULES), np.bool_)
         self._parts = np.zeros(capacity * MODULES, PART)
         self._wholes = self._parts.view(f"V{MODULES * READOUT_BYTES}")  # the same, by slot
@@ -114,6 +114,8 @@ class ReadoutBuffer:
         self._free[self.room : self.room + count] = slots
         self.room += count
         self.head += count
+        if self.room == self._capacity:
+            self._touched = 0
         if filled.all():
             readouts["tack"] = readouts["tacks"][:, 0, 0]
             readouts["present"] = self.present[span] = ALL_PRESENT

@@ -518,6 +518,15 @@ def test_one_wild_tack_does_not_hurt_what_follows(shift, at_once):
     assert [row["parts_implausible"] for row in assembler.modules()[:4]] == [0, 10, 10, 0]
 
 
+def test_one_wild_tack_is_counted_but_no_trouble():
+    assembler = four()
+    sent = sets(range(10))
+    sent.insert(9, packet(1, 20, shift=10**15))
+    play(assembler, sent, every=0.25)
+    assert totals(assembler)["parts_implausible"] == 10
+    assert assembler.troubles() == {}
+
+
 @pytest.mark.parametrize("at", [0, 4, 9])
 def test_one_wild_tack_within_a_packet(at):
     module, contents = packet(1, 30)
