@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'"(.+)"', (HERE / "socs" / "_version.py").read_text())[1]
 
-slow_signal = ["pyzmq>=25", "tables>=3.9.2", "blosc2>=2.3", "pyyaml>=6", "click>=8"]
+slow_signal = ["pyzmq>=25", "tables>=3.10.1", "blosc2>=2.7", "pyyaml>=6", "click>=8"]
 analysis = [*slow_signal, "dask[array,distributed]>=2024.1", "xarray>=2024.1"]
 tango = ["pytango>=10.1"]
 epics = ["caproto>=1.1"]

@@ -28,6 +28,7 @@ from socs.slow_signal.store.series import FileSeries, SeriesSettings
 MIB = 1 << 20
 QUEUE_BYTES = 64 * MIB
 PAUSE = 0.2  # s without a look for what is due
+LONG = 5.0  # s for one step; after a crash, or with a layout for exchange, it may be all right
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +82,10 @@ class SSFileWriter(Closing):
         report: Callable[[str], None] | None = None,
     ) -> None:
         self.counters = counters or Counters(SLOW_SIGNAL_FILES)
+        names = _names(folder, file_prefix, file_enumerator)
+        self._folder = names.folder
         self._series = FileSeries(
-            _names(folder, file_prefix, file_enumerator),
+            names,
             SeriesSettings(
                 layout=layout,
                 attributes=attrs,
@@ -101,6 +104,7 @@ class SSFileWriter(Closing):
         self._queued = 0  # bytes
         self._changed = threading.Condition()
         self._stopping = False
+        self._busy_since: float | None = None
         self._status: dict[str, Any] = self._series.status()
         self._troubles: list[str] = []
         self._thread = threading.Thread(target=self._run, name="slow-signal-files", daemon=True)
@@ -139,6 +143,10 @@ class SSFileWriter(Closing):
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        elif not self._thread.ident:  # it was never started
+            self.counters.add(
+                "readouts_queue_full", sum(len(r) for r in self._take() if r is not None)
+            )
 
     @property
     def alive(self) -> bool:
@@ -147,12 +155,15 @@ class SSFileWriter(Closing):
 
     def troubles(self) -> list[str]:
         """What cannot be written, completed or registered, and why; empty when all is well."""
+        busy = self._busy_since and time.monotonic() - self._busy_since
+        if busy and busy > LONG:
+            return [*self._troubles, f"{self._folder} has been busy for {busy:.0f} s"]
         return self._troubles
 
     @property
     def problem(self) -> str | None:
         """The first of :meth:`troubles`."""
-        return self._troubles[0] if self._troubles else None
+        return next(iter(self.troubles()), None)
 
     def status(self) -> dict[str, Any]:
         """Where it stands, fit for session data."""
@@ -188,13 +199,15 @@ class SSFileWriter(Closing):
 
     def _careful(self, do: Callable[[float], object]) -> None:
         """Call ``do`` with the time. A defect in it must not end the thread."""
+        self._busy_since = now = time.monotonic()
         try:
-            do(time.monotonic())
+            do(now)
             self._status, self._troubles = self._series.status(), self._series.troubles()
         except Exception as error:
             self.counters.add("data_file_errors")
             self._troubles = [f"a defect: {type(error).__name__}: {error}"]
             log.exception("a defect in the file writer")
+        self._busy_since = None
 
 
 def _names(folder: str | PathLike[str], prefix: str, enumerator: str | None) -> Names:

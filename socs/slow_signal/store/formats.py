@@ -14,6 +14,9 @@ A native file holds in its group ``/SlowSignal``::
     residues   f4 (n, 32, 64) [mV]   only in files with amplitudes that are no whole counts
     tel_table  table                 only in files with telescope data
 
+Counts are compressed by Blosc2, which PyTables reads (from 3.10 on) and h5py with ``hdf5plugin``.
+With ``filters=tables.Filters(4, "zlib")`` any HDF5 library reads them; writing takes much longer.
+
 ``amplitude = counts * mv_per_count + residues``, and NaN where bit m of ``present`` is not set.
 
 ``counts`` and ``tacks`` are in blocks of 64 readouts. The first of a block is stored as it is. Of

@@ -11,7 +11,7 @@ import pytest
 
 from socs.counters import SLOW_SIGNAL_FILES_CONSERVATION, imbalances
 from socs.errors import ConfigError
-from socs.slow_signal.store import Completed, SSDataReader, SSFileWriter
+from socs.slow_signal.store import Completed, SSDataReader, SSFileWriter, file_writer
 from socs.slow_signal.store.series import FileSeries
 from socs.testing import wait_until
 from tests.camera_data import random_walk
@@ -115,6 +115,28 @@ def test_a_defect_does_not_end_the_thread(tmp_path: Path, monkeypatch, caplog) -
     writer.close()
     assert "ZeroDivisionError" in caplog.text
     assert writer.counters["readouts_written"] == 3
+
+
+def test_a_disk_that_hangs_is_told(tmp_path: Path, monkeypatch) -> None:
+    goes_on = threading.Event()
+    monkeypatch.setattr(file_writer, "LONG", 0.1)
+    monkeypatch.setattr(FileSeries, "write", lambda *_: goes_on.wait(10))
+    writer = SSFileWriter("Camera", tmp_path)
+    writer.start()
+    writer.write(random_walk(3))
+    wait_until(lambda: writer.problem is not None)
+    assert str(tmp_path) in str(writer.problem)
+    writer.write(random_walk(3))  # does not wait
+    goes_on.set()
+    wait_until(lambda: writer.problem is None)
+    writer.close()
+
+
+def test_what_was_never_begun_is_counted(tmp_path: Path) -> None:
+    writer = SSFileWriter("Camera", tmp_path)
+    writer.write(random_walk(3))
+    writer.close()
+    assert writer.counters["readouts_queue_full"] == 3
 
 
 def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path: Path) -> None:

@@ -532,12 +532,23 @@ def test_a_crash_before_the_journal_is_deleted_makes_no_second_file(tmp_path: Pa
     path = tmp_path / "x.hdf5"
     writer = SSDataWriter(path)
     writer.write_readouts(random_walk(70))
-    writer.flush()
     completed = writer._file.complete()
     writer._file.close()
     assert sorted(os.listdir(tmp_path)) == ["x.hdf5", "x.hdf5.journal"]
     assert recover(tmp_path) == [completed]
     assert os.listdir(tmp_path) == ["x.hdf5"]
+
+
+def test_nor_does_it_where_the_name_was_taken_meanwhile(tmp_path: Path) -> None:
+    writer = SSDataWriter(tmp_path / "x.hdf5")
+    writer.write_readouts(random_walk(70))
+    (tmp_path / "x.hdf5").write_text("mine")
+    completed = writer._file.complete()
+    writer._file.close()
+    assert completed.path == str(tmp_path / "x.1.hdf5")
+    assert recover(tmp_path) == [completed]
+    assert sorted(os.listdir(tmp_path)) == ["x.1.hdf5", "x.hdf5"]
+    assert (tmp_path / "x.hdf5").read_text() == "mine"
 
 
 def test_journals_that_are_damaged_are_set_aside(tmp_path: Path) -> None:

@@ -285,16 +285,19 @@ def test_a_full_disk_is_told_and_forgotten(make, monkeypatch) -> None:
     assert "No space left" in writer.said[0]
     assert read(path).tobytes() == readouts[:100].tobytes()
     assert writer.series.status()["waiting"] == 100
-    writer.tick(0.5)
-    writer.tick(2)
-    assert writer.series.status()["waiting"] == 100
+    assert writer.counters["data_file_errors"] == 1
+    writer.now += 0.9
+    writer.write(readouts[200:270])
+    assert writer.counters["data_file_errors"] == 1  # not tried again so soon
+    writer.now += 0.2
+    writer.write(readouts[270:280])
     assert writer.counters["data_file_errors"] == 2
+    assert writer.series.status()["waiting"] == 180
     disk.room = 10**9
-    writer.tick(0.5)
-    assert writer.series.status()["waiting"] == 100  # not tried again so soon
-    writer.tick(0.6)
+    writer.tick(1.1)
     assert writer.series.troubles() == []
-    writer.write(readouts[200:])
+    assert writer.series.status()["waiting"] == 0
+    writer.write(readouts[280:])
     writer.close()
     assert read(path).tobytes() == readouts.tobytes()
     assert writer.counters["readouts_unwritten"] == 0
@@ -379,6 +382,25 @@ def test_a_file_is_registered_once_however_often_it_comes(tmp_path: Path) -> Non
     assert spool.streams() == {}
     registration.finished(completed(2))
     assert spool.counts()["queued"] == 2
+    spool.close()
+
+
+def test_what_may_come_again_is_not_forgotten(tmp_path: Path) -> None:
+    first, second = (
+        Completed(str(tmp_path / f"{n}.hdf5"), f"{n:032x}", 7, 100, 1.0, 2.0, "native")
+        for n in (1, 2)
+    )
+    (tmp_path / "1.hdf5.journal").touch()
+    spool = Spool(tmp_path / "spool")
+    registration = Registration(spool)
+    registration.finished(first)
+    registration.finished(second)
+    registration.settled(second)
+    registration.finished(first)
+    assert spool.counts()["queued"] == 2
+    (tmp_path / "1.hdf5.journal").unlink()
+    registration.settled(second)
+    assert spool.streams() == {}
     spool.close()
 
 
