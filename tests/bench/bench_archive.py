@@ -13,26 +13,29 @@ All in one run, the archiver as its agent runs it, without OCS:
 
 The archiver hashes each copy, flushes it to the disk, and commits it to the table (SQLite, flushed
 as well); ``rsync -a`` does none of this, so ``rsync -a --fsync`` is shown too. Source and archive
-are in ``--data``, on one file system; sources are in the page cache. CPU times are those of all
-processes. What the runs must agree on is checked: files archived = files announced.
+are in ``--data``, on one file system; sources are in the page cache. All ways take turns, with new
+files each time: factors are those of one turn, and CPU times those of all processes. What the runs
+must agree on is checked: files archived = files announced.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import psutil
 from rich.console import Console
 from rich.table import Table
 
+from socs.archive import copy_worker
 from socs.db import copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
@@ -177,22 +180,36 @@ def cost(
 # -- speed --------------------------------------------------------------------------------------
 
 
-@contextmanager
-def fresh(data: str | None, sizes: Sequence[int]) -> Iterator[Source]:
-    """Files of these sizes, not announced yet, on the disk and in the page cache."""
-    with tempfile.TemporaryDirectory(dir=data) as name:
-        source = Source(Path(name))
-        for size in sizes:
-            source.add(size=size)
-        os.sync()
-        yield source
-
-
 class Speed(NamedTuple):
     """What some files took: in all, and of CPUs [s]."""
 
+    files: int
     seconds: float
     cpu: float
+
+    @property
+    def rate(self) -> float:
+        """Files per second."""
+        return self.files / self.seconds
+
+
+Way = Callable[[Source], Speed]
+
+
+def measure(
+    data: str | None, sizes: Sequence[int], ways: Mapping[str, Way], repeat: int
+) -> dict[str, list[Speed]]:
+    """Each way ``repeat`` times, each time with new files and in the opposite order."""
+    speeds: dict[str, list[Speed]] = {name: [] for name in ways}
+    for turn in range(repeat):
+        with tempfile.TemporaryDirectory(dir=data) as name:
+            source = Source(Path(name) / "in" / "measured")
+            for size in sizes:
+                source.add(size=size)
+            for way in list(ways)[:: -1 if turn % 2 else 1]:
+                os.sync()
+                speeds[way].append(ways[way](source))
+    return speeds
 
 
 def _cpu() -> float:
@@ -201,41 +218,49 @@ def _cpu() -> float:
 
 
 def archive(source: Source) -> Speed:
-    """From the announcement of all files until the last is recorded."""
-    env = {"SOCS_DATA_DIR": str(source.directory / "table")}
+    """From the announcement of all files until the last is recorded, by an archiver at work."""
+    directory = source.directory.parent.parent
+    env = {"SOCS_DATA_DIR": str(directory / "table")}
     database = Database(env)
-    warm = Source(source.directory / "warm", seed=2)
+    warm = Source(directory / "in" / "warm", seed=2)
     warm.add(size=SMALL)
+    for _ in range(2):  # one for each process that copies large files
+        warm.add_large(copy_worker.SMALL + 1)
     warm.register(database)
-    roots = [str(source.root), str(warm.root)]
-    with running_archiver(source, env, roots=roots[::-1], poll_interval=5.0) as archiver:
-        wait_until(lambda: archiver.numbers()["files_archived"] == 1, PATIENCE)
-        begin, cpu = time.perf_counter(), _cpu()
+    target = directory / "archive"
+    target.mkdir()
+    where = {"roots": [str(directory / "in")], "data_dir": str(target)}
+    cpu = _cpu()
+    with running_archiver(source, env, **where, poll_interval=5.0) as archiver:
+        done = len(warm.good)
+        wait_until(lambda: archiver.numbers()["files_archived"] == done, PATIENCE)
+        begin = time.perf_counter()
         source.register(database)
         archiver.look_now()
-        expected = len(source.good) + 1
-        wait_until(lambda: archiver.numbers()["files_archived"] == expected, PATIENCE, period=0.005)
+        done += len(source.good)
+        wait_until(lambda: archiver.numbers()["files_archived"] == done, PATIENCE, period=0.005)
         seconds = time.perf_counter() - begin
         assert archiver.troubles() == []
-    assert number(database, copies.table.c.state == copies.ARCHIVED) == expected
+    assert number(database, copies.table.c.state == copies.ARCHIVED) == done
     database.close()
-    return Speed(seconds, _cpu() - cpu)
+    shutil.rmtree(target)
+    return Speed(len(source.good), seconds, _cpu() - cpu)
 
 
-def rsync(source: Source, name: str, *options: str, sample: int | None = None) -> Speed:
-    """For ``rsync -a`` of the tree, or of each file of a sample on its own."""
-    target = source.directory / name
-    target.mkdir()
-    command = ["rsync", "-a", *options]
-    begin, cpu = time.perf_counter(), _cpu()
-    if sample is None:
-        subprocess.run([*command, f"{source.root}/", f"{target}/"], check=True)
-    else:
-        for path in list(source.good)[:sample]:
-            subprocess.run([*command, path, f"{target}/"], check=True)
-    speed = Speed(time.perf_counter() - begin, _cpu() - cpu)
-    os.sync()
-    return speed
+def rsync(*options: str, sample: int | None = None) -> Way:
+    """``rsync -a`` of the tree, or of each file of a sample on its own."""
+
+    def run(source: Source) -> Speed:
+        with tempfile.TemporaryDirectory(dir=source.directory.parent.parent) as target:
+            command = ["rsync", "-a", *options]
+            paths = [f"{source.root}/"] if sample is None else list(source.good)[:sample]
+            begin, cpu = time.perf_counter(), _cpu()
+            for path in paths:
+                subprocess.run([*command, path, f"{target}/"], check=True)
+            seconds = time.perf_counter() - begin
+            return Speed(sample or len(source.good), seconds, _cpu() - cpu)
+
+    return run
 
 
 # -- printing -----------------------------------------------------------------------------------
@@ -254,40 +279,50 @@ def print_costs(costs: Mapping[str, Mapping[str, float]], rows: int) -> None:
     Console(width=120).print(table)
 
 
-def print_speeds(data: str | None, large: Sequence[int], small: int, sample: int) -> None:
-    """Measure, and print a line for each way."""
+def print_speeds(
+    data: str | None, repeat: int, tables: Mapping[str, tuple[int, Mapping[str, list[Speed]]]]
+) -> None:
+    """One table; ``tables`` are sizes of a file and measured ways, of which the first is ours."""
     where = data or tempfile.gettempdir()
-    table = Table(title=f"Archiving in {where}, {os.cpu_count()} cores, SQLite")
-    for column in ("what", "files/s", "MB/s", "archiver is faster by", "CPU per file [ms]"):
+    title = f"Archiving in {where}, {os.cpu_count()} cores, SQLite; medians of {repeat}"
+    table = Table(title=title)
+    heads = ("what", "files/s", "MB/s", "archiver is faster by", "CPU per file [ms]")
+    for column in heads:
         table.add_column(column, justify="left" if column == "what" else "right")
-
-    def add(what: str, count: int, size: int, speed: Speed, ours: float | None = None) -> None:
-        """``ours``: files per second of the archiver."""
-        rate = count / speed.seconds
-        factor = "" if ours is None else f"{ours / rate:.2f}"
-        cpu = f"{speed.cpu / count * 1e3:,.2f}"
-        table.add_row(what, f"{rate:,.0f}", f"{rate * size / 1e6:,.1f}", factor, cpu)
-
-    with fresh(data, large) as source:
-        count, size = len(large), large[0]
-        plain = rsync(source, "plain")
-        ours = archive(source)
-        flushed = rsync(source, "flushed", "--fsync")
-        add(f"archiver, {count} files of {size / 1e6:.0f} MB", count, size, ours)
-        rate = count / ours.seconds
-        add("rsync -a", count, size, plain, rate)
-        add("rsync -a --fsync", count, size, flushed, rate)
-    with fresh(data, [SMALL] * small) as source:
-        each = rsync(source, "each", sample=sample)
-        ours = archive(source)
-        tree = rsync(source, "tree")
-        flushed = rsync(source, "flushed", "--fsync")
-        add(f"archiver, {small:,} files of 4 kB", small, SMALL, ours)
-        rate = small / ours.seconds
-        add(f"rsync -a per file (sample of {sample})", sample, SMALL, each, rate)
-        add("rsync -a of the tree", small, SMALL, tree, rate)
-        add("rsync -a --fsync of the tree", small, SMALL, flushed, rate)
+    for what, (size, speeds) in tables.items():
+        ours = next(iter(speeds.values()))
+        for way, theirs in speeds.items():
+            rate = median(speed.rate for speed in theirs)
+            factors = [a.rate / b.rate for a, b in zip(ours, theirs, strict=True)]
+            factor = f"{median(factors):.2f} ({min(factors):.2f} to {max(factors):.2f})"
+            cpu = median(speed.cpu / speed.files for speed in theirs) * 1e3
+            table.add_row(
+                f"{way}, {what}",
+                f"{rate:,.0f}",
+                f"{rate * size / 1e6:,.1f}",
+                "" if theirs is ours else factor,
+                f"{cpu:,.2f}",
+            )
+        table.add_section()
     Console(width=120).print(table)
+
+
+def measure_speeds(arguments: argparse.Namespace) -> None:
+    """Large files, then small ones; printed."""
+    data, repeat = arguments.data, arguments.repeat
+    count, size, small = arguments.large, arguments.size, arguments.small
+    whole = {"rsync -a": rsync(), "rsync -a --fsync": rsync("--fsync")}
+    each = {f"rsync -a per file (sample of {arguments.sample})": rsync(sample=arguments.sample)}
+    large_files = measure(data, [size] * count, {"archiver": archive} | whole, repeat)
+    small_files = measure(data, [SMALL] * small, {"archiver": archive} | each | whole, repeat)
+    print_speeds(
+        data,
+        repeat,
+        {
+            f"{count} files of {size / 1e6:.0f} MB": (size, large_files),
+            f"{small:,} files of 4 kB": (SMALL, small_files),
+        },
+    )
 
 
 def main() -> None:
@@ -299,12 +334,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=50_000_000, help="of a large file [bytes]")
     parser.add_argument("--small", type=int, default=10_000, help="number of small files")
     parser.add_argument("--sample", type=int, default=300, help="files copied by a call each")
+    parser.add_argument("--repeat", type=int, default=3, help="repetitions of copying")
     parser.add_argument("--data", help="where files are (default: the temporary directory)")
     parser.add_argument("--only", choices=["cost", "speed"], help="measure this only")
     arguments = parser.parse_args()
     if arguments.only != "cost":
-        large = [arguments.size] * arguments.large
-        print_speeds(arguments.data, large, arguments.small, arguments.sample)
+        measure_speeds(arguments)
     if arguments.only == "speed":
         return
     costs = {}
