@@ -5,6 +5,7 @@ from tests.bench import (
     bench_audit,
     bench_registration,
     bench_slow_signal,
+    bench_slow_signal_files,
     bench_slow_signal_path,
     bench_udp,
 )
@@ -15,6 +16,7 @@ for bench in (
     bench_archive,
     bench_audit,
     bench_slow_signal,
+    bench_slow_signal_files,
     bench_slow_signal_path,
 ):
     print(f"\n{bench.__doc__.splitlines()[0]}\n")

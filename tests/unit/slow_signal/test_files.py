@@ -151,8 +151,10 @@ def test_pixels_are_in_the_order_of_the_layout_unless_told_otherwise(path: Path)
         assert reader.map.tolist() == pixels.ORDERS["ssl2asic_ch" if asic else "raw"].tolist()
     with SSDataReader(path, mapping=[3, 1]) as reader:
         assert reader[0].shape == (32, 2)
+    before = os.listdir("/proc/self/fd")
     with pytest.raises(ConfigError, match="No mapping found with name asic"):
         SSDataReader(path, mapping="asic")
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_all_data_of_a_module(reader: SSDataReader, readouts: Readouts) -> None:

@@ -80,6 +80,13 @@ def test_a_block_that_is_cut_is_refused(cut: int) -> None:
         blocks.unpack(data + b"x")
 
 
+@pytest.mark.parametrize("count", [0, 2, 4, 5000])
+def test_a_block_of_another_number_of_readouts_is_refused(count: int) -> None:
+    data = blocks.pack(random_walk(3))
+    with pytest.raises(Malformed):
+        blocks.unpack(count.to_bytes(4, "little") + data[4:])
+
+
 # -- the journal ----------------------------------------------------------------------------------
 
 
