@@ -64,7 +64,8 @@ class Statistics:
         began = time.monotonic()
         try:
             with database.read() as connection:
-                self._count(connection, now)
+                if self._count(connection, now):
+                    began = time.monotonic()  # counting all is rare: the next look need not wait
                 self._uncopied, earliest = copies.on_their_way(
                     connection, self._targets, self._max_attempts, only=self._only
                 )
@@ -82,7 +83,8 @@ class Statistics:
         """Something has come to its end: look again as soon as that is not too costly."""
         self._look_at = min(self._look_at, self._looked_at + max(SHORTEST_PERIOD, self._rest))
 
-    def _count(self, connection: sa.Connection, now: float) -> None:
+    def _count(self, connection: sa.Connection, now: float) -> bool:
+        """Count what is new, or all; true if all."""
         anew = now >= self._recount_at
         first = 0 if anew else self._newest
         newest = connection.execute(sa.select(sa.func.max(files.table.c.id))).scalar() or 0
@@ -99,6 +101,7 @@ class Statistics:
         if anew or (number and self.unknown_targets):
             self._look_for_targets(connection)
         self._newest = newest
+        return anew
 
     def _count_window(
         self, connection: sa.Connection, window: sa.ColumnElement[bool], *, with_sizes: bool
