@@ -183,7 +183,7 @@ BAD = [
 ]
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 def test_counts_are_those_of_what_happened(data):
     modules = data.draw(st.lists(st.integers(0, 31), min_size=1, max_size=4, unique=True))
@@ -268,7 +268,7 @@ class Traced:
                 assert not counts[4:].any()
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_packets_are_placed_once_or_counted(data):
     width = data.draw(st.sampled_from([1, 10, 10**7, 10**10]))
