@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
 
-from socs.counters import FILES, PYSMURF, UDP, Counters, imbalances
+from socs.counters import CONSERVATION, FILES, PYSMURF, UDP, Counters, imbalances
 from socs.dataroots import DataRoots
 from socs.db.engine import Database
 from socs.db.pysmurf_files_manager import ensure_table
@@ -172,7 +172,7 @@ class PysmurfStream:
         numbers = self.numbers()
         return {
             "counters": numbers,
-            "unaccounted": imbalances(numbers),
+            "unaccounted": imbalances(numbers, CONSERVATION),
             "troubles": self.troubles(),
             "listening": {
                 "address": f"{self.receiver.address}:{self.receiver.port}",

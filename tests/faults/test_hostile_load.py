@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from socs.counters import imbalances
+from socs.counters import CONSERVATION, imbalances
 from socs.pysmurf.decode import decode
 from socs.pysmurf.stream import PysmurfStream
 from socs.testing import wait_until
@@ -99,7 +99,9 @@ def at_rest(stream: PysmurfStream, datagrams: int) -> dict[str, int]:
         numbers = stream.numbers()
         arrived = numbers["datagrams_received"] + numbers["kernel_drops"] == datagrams
         under_way = any(numbers[n] for n in ("files_pending", "files_waiting", "files_unsaved"))
-        return numbers if arrived and not under_way and not imbalances(numbers) else None
+        return (
+            numbers if arrived and not under_way and not imbalances(numbers, CONSERVATION) else None
+        )
 
     return wait_until(settled, 60, "each datagram to be accounted for")
 
@@ -149,7 +151,11 @@ def test_burst_with_little_memory_and_no_database(mariadb_private, tmp_path: Pat
             numbers = victim.numbers()
             arrived = numbers["datagrams_received"] + numbers["kernel_drops"] == truth.datagrams
             unsaved = numbers["messages_file"] - numbers["files_spooled"] - numbers["files_shed"]
-            return numbers if arrived and not unsaved and not imbalances(numbers) else None
+            return (
+                numbers
+                if arrived and not unsaved and not imbalances(numbers, CONSERVATION)
+                else None
+            )
 
         numbers = wait_until(settled, 60, "the burst to be spooled")
         assert victim.process.poll() is None

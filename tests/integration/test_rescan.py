@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from socs.counters import imbalances
+from socs.counters import CONSERVATION, imbalances
 from socs.dataroots import DataRoots
 from socs.db.engine import Database
 from socs.errors import NotAllowed
@@ -39,7 +39,7 @@ def test_files_of_a_rescan_are_accounted_for(files_env, tmp_path: Path) -> None:
         assert rescan(stream, str(directory), files_env).queued == 30
         wait_until(lambda: stream.numbers()["files_registered"] == 30, 20)
         assert stream.numbers()["files_rescanned"] == 30
-        wait_until(lambda: imbalances(stream.numbers()) == {}, 5)
+        wait_until(lambda: imbalances(stream.numbers(), CONSERVATION) == {}, 5)
     assert len(rows(files_env)) == 30
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from socs.counters import imbalances
+from socs.counters import CONSERVATION, imbalances
 from socs.errors import ConfigError
 from socs.pysmurf.stream import PysmurfStream
 from socs.sim.pysmurf_publisher import Publisher
@@ -30,7 +30,7 @@ def settled(stream: PysmurfStream, messages: int, timeout: float = 60) -> dict[s
     def at_rest() -> bool:
         numbers = stream.numbers()
         unfinished = numbers["files_pending"] + numbers["files_unsaved"]
-        return not (unfinished or imbalances(numbers))
+        return not (unfinished or imbalances(numbers, CONSERVATION))
 
     wait_until(at_rest, timeout, "all files registered")
     return stream.numbers()
@@ -199,7 +199,9 @@ def test_spool_at_its_quota_sheds_with_a_count(tmp_path: Path) -> None:
 
         def at_rest() -> dict[str, int] | None:
             numbers = stream.numbers()
-            return None if imbalances(numbers) or numbers["files_unsaved"] else numbers
+            return (
+                None if imbalances(numbers, CONSERVATION) or numbers["files_unsaved"] else numbers
+            )
 
         numbers = wait_until(at_rest, 10, "all accounted for")
         assert numbers["files_shed"] > 1000

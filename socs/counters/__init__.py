@@ -1,0 +1,48 @@
+"""Every counter by name: its unit, what it means, and what an operator does when it moves.
+
+The tables of this package, one module for each stream, are the one place where counters are
+defined. They are rendered into the documentation, published on each agent's recorded feed under
+the same names, and checked for conservation: what came in is either stored, waiting, or counted
+under the cause that stopped it. A table that is exported here has its place on the page, too.
+"""
+
+from socs.counters.archive import ARCHIVE, ARCHIVE_CONSERVATION, ARCHIVE_NOW
+from socs.counters.core import Conservation, Counter, Counters, imbalances
+from socs.counters.files import FILES, FILES_NOW
+from socs.counters.pysmurf import CONSERVATION, PYSMURF
+from socs.counters.slow_signal import (
+    SLOW_SIGNAL,
+    SLOW_SIGNAL_CONSERVATION,
+    SLOW_SIGNAL_FILES,
+    SLOW_SIGNAL_FILES_CONSERVATION,
+    SLOW_SIGNAL_FILES_NOW,
+    SLOW_SIGNAL_NOW,
+    SLOW_SIGNAL_STREAM,
+    SLOW_SIGNAL_STREAM_CONSERVATION,
+    SLOW_SIGNAL_STREAM_NOW,
+)
+from socs.counters.udp import UDP
+
+__all__ = [
+    "ARCHIVE",
+    "ARCHIVE_CONSERVATION",
+    "ARCHIVE_NOW",
+    "CONSERVATION",
+    "FILES",
+    "FILES_NOW",
+    "PYSMURF",
+    "SLOW_SIGNAL",
+    "SLOW_SIGNAL_CONSERVATION",
+    "SLOW_SIGNAL_FILES",
+    "SLOW_SIGNAL_FILES_CONSERVATION",
+    "SLOW_SIGNAL_FILES_NOW",
+    "SLOW_SIGNAL_NOW",
+    "SLOW_SIGNAL_STREAM",
+    "SLOW_SIGNAL_STREAM_CONSERVATION",
+    "SLOW_SIGNAL_STREAM_NOW",
+    "UDP",
+    "Conservation",
+    "Counter",
+    "Counters",
+    "imbalances",
+]
