@@ -58,7 +58,7 @@ $(VENV)/.package: setup.py | $(VENV)/bin/python
 
 $(VENV)/.test: $(VENV)/.package
 	@echo "Installing what the tests need into $(VENV) ..."
-	$(PIP) -e .[test,docs,slow-signal,analysis]
+	$(PIP) -e .[test,docs,slow-signal,analysis,tango]
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.package

@@ -2,7 +2,8 @@
 
 Private MariaDB: :mod:`socs.testing.mariadb`. UDP relay that loses, doubles and reorders, with exact
 counts: :mod:`socs.testing.relay`. TCP proxy that cuts and hangs: :mod:`socs.testing.cutter`. A site
-with a router and agents: :mod:`socs.sim.site`.
+with a router and agents: :mod:`socs.sim.site`. Private Tango database:
+:mod:`socs.testing.tango_database`.
 """
 
 from __future__ import annotations
