@@ -83,7 +83,6 @@ class Archiver:
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()  # one for each life
         self._in_hand: dict[int, Job] = {}
         self._claim_at = self._renew_at = 0.0  # monotonic [s]
-        self._full = False  # did the last claim get all it asked for?
         self._until = 0.0  # end of the last claim, UNIX time [s]
         self._unsure: list[float] = []  # ends of claims of which no answer came
         self._failures = 0  # of the database, since it last answered
@@ -100,25 +99,19 @@ class Archiver:
         """Start archiving."""
         self._thread.start()
 
-    def stop(self, timeout: float = 10.0) -> bool:
-        """Stop; what is under way is done again after the next start. True if the thread ended."""
+    def stop(self, timeout: float = 10.0) -> None:
+        """Stop; what is under way is done again after the next start."""
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
         elif self._thread.ident is None:  # never started
             self.mover.stop()
-        return not self._thread.is_alive()
 
     def look_now(self) -> None:
         """Look for files at once, not after the poll interval."""
         self._claim_at = 0.0
         self._wake.set()
-
-    @property
-    def alive(self) -> bool:
-        """Is the thread running?"""
-        return self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -35,14 +35,14 @@ class ArchiveFeeds:
         for feed in FEEDS:
             agent.register_feed(feed, record=True)
 
-    def update(self, status: Mapping[str, Any], *, at_once: bool = False) -> None:
+    def update(self, status: Mapping[str, Any]) -> None:
         """Publish what ``status`` (of the archiver) tells, every :data:`PERIOD` seconds.
 
         Without a connection to the router nothing is published, and what was moved meanwhile is
         part of the next message.
         """
         now = time.monotonic()
-        if (now < self._due and not at_once) or not self._agent.is_attached():
+        if now < self._due or not self._agent.is_attached():
             return
         self._due = now + PERIOD
         counters = status["counters"]

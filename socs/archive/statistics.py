@@ -57,9 +57,9 @@ class Statistics:
         self.states: Mapping[str, int] = {}
         self.problem: str | None = None
 
-    def update(self, database: Database, now: float, *, at_once: bool = False) -> None:
+    def update(self, database: Database, now: float) -> None:
         """Look again, if it is time to; ``now`` is a monotonic time [s]."""
-        if now < self._look_at and not at_once:
+        if now < self._look_at:
             return
         began = time.monotonic()
         try:

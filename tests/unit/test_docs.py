@@ -291,7 +291,7 @@ def test_fields_of_the_archivers_feeds_are_those_of_the_code(tmp_path: Path) -> 
         publish_to_feed=lambda name, message: published.update({name: message["data"]}),
     )
     status = {"archive_stats": stats, "counters": numbers.snapshot()}
-    ArchiveFeeds(feeds).update(status, at_once=True)
+    ArchiveFeeds(feeds).update(status)
     for feed in ("archive_stats", "transfer_stats"):
         assert rows_of("reference/feeds.rst", f"Fields of ``{feed}``") == list(published[feed])
     assert rows_of("reference/feeds.rst", "Feeds of the archiver") == list(FEEDS)
