@@ -66,7 +66,7 @@ $(VENV)/.lint: $(VENV)/.package
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.package
-	$(PIP) -e .[docs]
+	$(PIP) -e .[docs,slow-signal]
 	@touch $@
 
 $(ROUTER)/.crossbar:

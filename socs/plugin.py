@@ -7,5 +7,6 @@ agents = {
         "PysmurfMonitor": "pysmurf_monitor",
         "PysmurfController": "pysmurf_controller",
         "PysmurfArchiver": "pysmurf_archiver",
+        "SlowSignalBuilder": "slow_signal_builder",
     }.items()
 }

@@ -150,6 +150,12 @@ SLOW_SIGNAL_STREAM = (
         "of a second that whoever is told of them failed to take: a defect in this program",
         "report it with the traceback in the log",
     ),
+    Counter(
+        "seconds_unpublished",
+        "summaries",
+        "of a second, not on the feed: the router was away for longer than they are kept",
+        "see the router; readouts themselves are not concerned",
+    ),
 )
 
 # Not counted up but looked up.

@@ -138,12 +138,14 @@ class Configuration:
         stream: section ``ReadoutAssembler``; its ``writer`` is None.
         writer: section ``SSFileWriter``.
         assembler_daemon, writer_daemon: sections with these names.
+        sections: the names of those that are there.
     """
 
     stream: StreamSettings
     writer: WriterSettings
     assembler_daemon: DaemonSettings
     writer_daemon: DaemonSettings
+    sections: Collection[str]
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -171,8 +173,8 @@ def configuration(content: Any) -> Configuration:
     Raises:
         ConfigError: a section or key is unknown, or a value is wrong; the message names it.
     """
-    daemons = "ReadoutAssemblerDaemon", "ReadoutFileWriterDaemon"
-    sections = _keys("", content, {"ReadoutAssembler", "SSFileWriter", *daemons})
+    roa, dw = "ReadoutAssemblerDaemon", "ReadoutFileWriterDaemon"
+    sections = _keys("", content, {"ReadoutAssembler", "SSFileWriter", roa, dw})
     parts = _keys(
         "ReadoutAssembler",
         sections.get("ReadoutAssembler"),
@@ -188,7 +190,9 @@ def configuration(content: Any) -> Configuration:
             publishers=publishers_from(publishers),
         ),
         _section("SSFileWriter", sections.get("SSFileWriter"), WriterSettings, _WRITER),
-        *(_section(name, sections.get(name), DaemonSettings, _DAEMON) for name in daemons),
+        _section(roa, sections.get(roa), DaemonSettings, _DAEMON),
+        _section(dw, sections.get(dw), DaemonSettings, _DAEMON),
+        tuple(sections),
     )
 
 

@@ -76,6 +76,8 @@ def operations(agent_class, module, tmp_path, monkeypatch, pump):
         monkeypatch.delenv(name)
     options = {action.dest for action in module.make_parser()._actions}
     arguments = ["--udp-port", str(free_port())] if "udp_port" in options else []
+    if "publish" in options:
+        arguments += ["--publish", "none"]
     if "target" in options:
         arguments += ["--target", "monitor", "--data-dir", str(tmp_path / "archive")]
     instance = AgentInstance(agent_class, "example", arguments)

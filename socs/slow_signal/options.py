@@ -1,0 +1,329 @@
+"""The options of a builder, and the settings that they and a configuration file make."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from socs.db.engine import data_dir
+from socs.db.registrar import RowConstants
+from socs.db.spool import DEFAULT_QUOTA
+from socs.errors import ConfigError
+from socs.options import parse_bool, seconds, whole
+from socs.slow_signal.builder import BuilderSettings
+from socs.slow_signal.layout import MODULES
+from socs.slow_signal.publish import LOCAL, MODES, PublisherSettings
+from socs.slow_signal.readout import MESSAGES
+from socs.slow_signal.settings import StreamSettings, WriterSettings, read_configuration
+from socs.slow_signal.store import LAYOUTS
+
+MIB = 1 << 20
+PUBLISH = "127.0.0.101:5555"
+NOWHERE = "none"
+CONFIGURED = "of --config, else "  # how the help shows where a default comes from
+
+# Options by the field that they set, if they are given.
+_STREAM = {
+    "listen_ip": "udp_address",
+    "listen_port": "udp_port",
+    "allow": "allow_sender",
+    "relaxed_ip_range": "relaxed_ip_range",
+    "readout_tw": "readout_tw",
+    "buffer_time": "buffer_time",
+    "buffer_length": "buffer_length",
+    "flush_time": "flush_time",
+    "expected_modules": "modules",
+}
+_WRITER = {
+    "folder": "folder",
+    "file_prefix": "file_prefix",
+    "file_enumerator": "file_enumerator",
+    "filesize_lim": "filesize_lim",
+    "layout": "file_layout",
+    "flush_every": "flush_every",
+    "sync_every": "sync_every",
+}
+
+
+def builder_settings(args: argparse.Namespace) -> BuilderSettings:
+    """The settings in parsed options.
+
+    Raises:
+        ConfigError: one is wrong, or the configuration file is; the message names it.
+    """
+    stream, writer = StreamSettings(), WriterSettings()
+    writes = args.folder is not None
+    if args.config is not None:
+        configured = read_configuration(Path(args.config))
+        stream, writer = configured.stream, configured.writer
+        writes = writes or "SSFileWriter" in configured.sections
+    writer = dataclasses.replace(writer, **_given(args, _WRITER))
+    changes = _given(args, _STREAM)
+    if args.receive_buffer is not None:
+        changes["receive_buffer"] = int(args.receive_buffer * MIB)
+    if args.publish is not None or not stream.publishers:
+        changes["publishers"] = _publishers(args.publish or [PUBLISH], args)
+    return BuilderSettings(
+        stream=_changed(stream, writer=writer if writes else None, **changes),
+        writer=writer,
+        constants=RowConstants(
+            site=args.site_name or args.address_root, instance_id=args.instance_id, settle=0.0
+        ),
+        spool_dir=Path(args.data_dir or data_dir() / args.instance_id),
+        spool_quota=int(args.spool_quota * MIB),
+        roots=tuple(args.data_root),
+        create_table=args.create_table,
+        pub_id=args.pub_id,
+    )
+
+
+def _given(args: argparse.Namespace, options: dict[str, str]) -> dict[str, Any]:
+    found = {field: getattr(args, option) for field, option in options.items()}
+    return {field: value for field, value in found.items() if value is not None}
+
+
+def _changed(stream: StreamSettings, **changes: Any) -> StreamSettings:
+    fields = [each.name for each in dataclasses.fields(stream) if each.init]
+    return StreamSettings(**{name: getattr(stream, name) for name in fields} | changes)
+
+
+def _publishers(texts: Sequence[str], args: argparse.Namespace) -> list[PublisherSettings]:
+    if list(texts) == [NOWHERE]:
+        return []
+    return [_publisher(text, args) for text in texts]
+
+
+def _publisher(text: str, args: argparse.Namespace) -> PublisherSettings:
+    """What ``[MODE:]IP:PORT`` says.
+
+    Raises:
+        ConfigError: it is not of this form.
+    """
+    found = re.fullmatch(r"(?:([a-z]+):)?([\d.]+):(\d{1,5})", text)
+    if found is None:
+        raise ConfigError(
+            f"--publish {text}: give [MODE:]IP:PORT with MODE {', '.join(MODES)}, or {NOWHERE}"
+        )
+    mode, ip, port = found.groups()
+    return PublisherSettings(
+        text, ip, int(port), mode or LOCAL, args.message_layout, args.high_water_mark
+    )
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options that :func:`builder_settings` reads."""
+    group.add_argument(
+        "--config",
+        metavar="FILE",
+        help="configuration of SSDAQ (YAML), of which the sections ReadoutAssembler and "
+        "SSFileWriter count; other options come before what it says",
+    )
+    _add_network(group)
+    _add_assembling(group)
+    _add_publishing(group)
+    _add_files(group)
+    _add_table(group)
+
+
+def _add_network(group: argparse._ArgumentGroup) -> None:
+    stream = StreamSettings()
+    group.add_argument(
+        "--udp-port",
+        type=whole(0),
+        metavar="PORT",
+        help=f"UDP port that modules send to (default: {CONFIGURED}{stream.listen_port})",
+    )
+    group.add_argument(
+        "--udp-address",
+        metavar="ADDRESS",
+        help=f"IPv4 address to listen on (default: {CONFIGURED}{stream.listen_ip}, all interfaces)",
+    )
+    group.add_argument(
+        "--allow-sender",
+        nargs="+",
+        metavar="NETWORK",
+        help="networks whose packets are taken, e.g. 10.0.1.0/24 (default: all)",
+    )
+    group.add_argument(
+        "--receive-buffer",
+        type=float,
+        metavar="MIB",
+        help="receive buffer asked of the kernel [MiB] (default: "
+        f"{CONFIGURED}{stream.receive_buffer // MIB}); granted up to net.core.rmem_max",
+    )
+    group.add_argument(
+        "--relaxed-ip-range",
+        type=parse_bool,
+        metavar="BOOL",
+        help="take module numbers above 31 modulo 32; a module's number is the last part of its "
+        "address modulo 100 (default: false, they are refused)",
+    )
+
+
+def _add_assembling(group: argparse._ArgumentGroup) -> None:
+    settings = StreamSettings().assembler
+    group.add_argument(
+        "--modules",
+        type=_modules,
+        metavar="LIST",
+        help="modules that make a readout complete, e.g. 0-15,20 (default: all 32)",
+    )
+    group.add_argument(
+        "--readout-tw",
+        type=float,
+        metavar="NS",
+        help="parts whose TACKs differ by less belong to one readout [ns] (default: "
+        f"{CONFIGURED}{settings.readout_tw:.0e}); less than the time between readouts",
+    )
+    group.add_argument(
+        "--buffer-time",
+        type=float,
+        metavar="NS",
+        help="how far TACKs go on until an incomplete readout goes out [ns] (default: "
+        f"{CONFIGURED}{settings.buffer_time:.0e})",
+    )
+    group.add_argument(
+        "--buffer-length",
+        type=whole(1),
+        metavar="N",
+        help="most readouts that are put together at once (default: "
+        f"{CONFIGURED}{settings.buffer_length})",
+    )
+    group.add_argument(
+        "--flush-time",
+        type=seconds,
+        metavar="SECONDS",
+        help="age at which an incomplete readout goes out however far TACKs are [s] (default: as "
+        "long as --buffer-time)",
+    )
+
+
+def _add_publishing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--publish",
+        nargs="+",
+        metavar="[MODE:]IP:PORT",
+        help="where readouts are published over ZMQ; MODE is local or outbound (wait there for "
+        "subscribers) or remote (connect to a subscriber that waits there). none: nowhere. "
+        f"(default: {CONFIGURED}{PUBLISH})",
+    )
+    group.add_argument(
+        "--message-layout",
+        choices=sorted(MESSAGES),
+        default="seed",
+        help="layout of what --publish sends: seed has 16 912 bytes, ssdaq 16 416 as since SSDAQ "
+        "0.9 (default %(default)s)",
+    )
+    group.add_argument(
+        "--high-water-mark",
+        type=whole(1),
+        default=PublisherSettings("", "", 1).high_water_mark,
+        metavar="N",
+        help="readouts that may wait for a slow subscriber of --publish (default %(default)s)",
+    )
+
+
+def _add_files(group: argparse._ArgumentGroup) -> None:
+    writer = WriterSettings()
+    group.add_argument(
+        "--folder",
+        metavar="DIR",
+        help="write readouts to files in this directory (default: that of SSFileWriter in "
+        "--config, else no files)",
+    )
+    group.add_argument(
+        "--file-prefix",
+        metavar="TEXT",
+        help=f"how the names of files begin (default: {CONFIGURED}{writer.file_prefix})",
+    )
+    group.add_argument(
+        "--file-enumerator",
+        choices=("date", "order", "none"),
+        help="how they go on: UTC, or numbers from 00001 (default: "
+        f"{CONFIGURED}{writer.file_enumerator})",
+    )
+    group.add_argument(
+        "--filesize-lim",
+        type=float,
+        metavar="MIB",
+        help=f"begin a new file at this size [MiB]; 0: no limit (default: {CONFIGURED}no limit)",
+    )
+    group.add_argument(
+        "--file-layout",
+        choices=sorted(LAYOUTS),
+        help=f"layout of the files (default: {CONFIGURED}{writer.layout})",
+    )
+    group.add_argument(
+        "--flush-every",
+        type=seconds,
+        metavar="SECONDS",
+        help="readouts of this time may be lost by a crash of the agent [s] (default: "
+        f"{CONFIGURED}{writer.flush_every:g})",
+    )
+    group.add_argument(
+        "--sync-every",
+        type=seconds,
+        metavar="SECONDS",
+        help="readouts of this time may be lost by a crash of the machine [s] (default: "
+        f"{CONFIGURED}{writer.sync_every:g})",
+    )
+    group.add_argument(
+        "--data-root",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="directories below which the task set_writer may have files written (default: the "
+        "folder)",
+    )
+
+
+def _add_table(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="directory of the spool (default: INSTANCE-ID below SOCS_DATA_DIR, which is "
+        "~/.local/share/socs unless set)",
+    )
+    group.add_argument(
+        "--spool-quota",
+        type=float,
+        default=DEFAULT_QUOTA / MIB,
+        metavar="MIB",
+        help="disk space for the spool [MiB] (default %(default)g)",
+    )
+    group.add_argument(
+        "--create-table",
+        type=parse_bool,
+        default=True,
+        metavar="BOOL",
+        help="create the files table if it is missing (default true)",
+    )
+    group.add_argument(
+        "--pub-id",
+        metavar="TEXT",
+        help="publisher id noted in each row, e.g. the name of the camera (default: none)",
+    )
+    group.add_argument(
+        "--site-name",
+        metavar="NAME",
+        help="site noted in each row (default: the address root)",
+    )
+
+
+def _modules(text: str) -> list[int]:
+    """Numbers in ``0-7,31``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not of this form.
+    """
+    found: set[int] = set()
+    for piece in text.split(","):
+        low, _, high = piece.partition("-")
+        if not low.isdecimal() or not (high or low).isdecimal() or int(high or low) >= MODULES:
+            raise argparse.ArgumentTypeError(f"{text!r} are no modules, such as 0-7,31")
+        found.update(range(int(low), int(high or low) + 1))
+    return sorted(found)
