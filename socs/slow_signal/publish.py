@@ -138,6 +138,7 @@ class Publishers(Closing):
     Args:
         settings: of each.
         context: of ZMQ.
+        opened: others, which are closed with these.
 
     Attributes:
         enabled: readouts are published; if not, they are counted as ``withheld``.
@@ -151,8 +152,9 @@ class Publishers(Closing):
         self,
         settings: Sequence[PublisherSettings],
         context: zmq.Context[Any] | None = None,
+        opened: Sequence[Publisher] = (),
     ) -> None:
-        names = [each.name for each in settings]
+        names = [each.name for each in (*settings, *(each.settings for each in opened))]
         if len(set(names)) < len(names):
             raise ConfigError(f"publishers must have different names: {', '.join(names)}")
         self.enabled = True
@@ -164,6 +166,7 @@ class Publishers(Closing):
         except ConfigError:
             self.close()
             raise
+        self._publishers += opened
 
     def __iter__(self) -> Iterator[Publisher]:
         return iter(self._publishers)

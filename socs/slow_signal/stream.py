@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
@@ -36,7 +36,7 @@ from socs.problems import Problems
 from socs.slow_signal.assemble import Assembler
 from socs.slow_signal.decode import MAX_READOUTS, Packets, decode
 from socs.slow_signal.layout import READOUT, READOUT_BYTES, Readouts
-from socs.slow_signal.publish import Publishers
+from socs.slow_signal.publish import Publisher, Publishers
 from socs.slow_signal.seconds import Sample, Second
 from socs.slow_signal.settings import StreamSettings, WriterSettings
 from socs.slow_signal.store import Completed, SSFileWriter
@@ -67,6 +67,11 @@ class SlowSignalStream:
         on_second: called with a summary of each second, in a thread of the stream; must not block.
         on_finished, on_settled: called with each complete file, see :class:`.SSFileWriter` and
             :mod:`.registration`.
+        on_packets: called with the good packets of each batch, in the receiver's thread; must
+            neither wait nor raise, and copy what it keeps.
+        on_readouts: called with the readouts that are published, by one thread at a time; must
+            neither wait nor raise, nor change them.
+        opened: publishers to be used besides those of the settings; closed with the stream.
         report: gets lines for the log, from any thread.
         context: of ZMQ; the process's own if omitted.
 
@@ -81,12 +86,16 @@ class SlowSignalStream:
         on_second: Callable[[Second], object] = lambda second: None,
         on_finished: Tell = lambda completed: None,
         on_settled: Tell = lambda completed: None,
+        on_packets: Callable[[Packets], object] | None = None,
+        on_readouts: Callable[[Readouts], object] | None = None,
+        opened: Sequence[Publisher] = (),
         report: Callable[[str], None] = lambda text: None,
         context: zmq.Context[Any] | None = None,
     ) -> None:
         self.settings = settings
         self.counters = Counters(UDP, SLOW_SIGNAL, SLOW_SIGNAL_STREAM, SLOW_SIGNAL_FILES)
         self._on_second, self._report = on_second, report
+        self._on_packets, self._on_readouts = on_packets, on_readouts
         self._tell = {"on_finished": on_finished, "on_settled": on_settled}
         self._problems = Problems(report)
         # Held while readouts are put together and given on, by one thread at a time.
@@ -117,7 +126,7 @@ class SlowSignalStream:
         except ConfigError as error:
             raise ConfigError(f"cannot listen (listen_ip, listen_port, allow): {error}") from error
         try:
-            self.publishers = Publishers(settings.publishers, context)
+            self.publishers = Publishers(settings.publishers, context, opened)
         except BaseException:
             self.receiver.stop()
             raise
@@ -216,6 +225,8 @@ class SlowSignalStream:
         self.counters.add_all(packets.totals())
         if packets.refused:
             self._report_refused(batch, packets)
+        if self._on_packets is not None:
+            self._on_packets(packets)
         with self._turn:
             self._give_on(self._assembler.feed(packets, time.monotonic()))
 
@@ -234,6 +245,8 @@ class SlowSignalStream:
         except zmq.ZMQError as error:
             self.counters.add("publish_errors", len(readouts))
             self._problems.report("publish", f"cannot publish: {error}", time.monotonic())
+        if self._on_readouts is not None and self.publishers.enabled:
+            self._on_readouts(readouts)
         if self._writes:
             self._writers[-1].write(readouts)
         else:
