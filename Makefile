@@ -58,11 +58,11 @@ $(VENV)/.package: setup.py | $(VENV)/bin/python
 
 $(VENV)/.test: $(VENV)/.package
 	@echo "Installing what the tests need into $(VENV) ..."
-	$(PIP) -e .[test,docs,slow-signal,analysis,tango]
+	$(PIP) -e .[test,docs,slow-signal,analysis,plot,tango]
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.package
-	$(PIP) -e .[lint,slow-signal]
+	$(PIP) -e .[lint,slow-signal,plot]
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.package

@@ -10,6 +10,7 @@ VERSION = re.search(r'"(.+)"', (HERE / "socs" / "_version.py").read_text())[1]
 
 slow_signal = ["pyzmq>=25", "tables>=3.10.1", "blosc2>=2.7", "pyyaml>=6", "click>=8"]
 analysis = [*slow_signal, "dask[array,distributed]>=2024.1", "xarray>=2024.1"]
+plot = [*slow_signal, "matplotlib>=3.8"]
 tango = ["pytango>=10.1"]
 epics = ["caproto>=1.1"]
 web = ["nicegui>=2"]
@@ -43,13 +44,14 @@ setup(
     extras_require={
         "slow-signal": slow_signal,
         "analysis": analysis,
+        "plot": plot,
         "tango": tango,
         "epics": epics,
         "web": web,
         "docs": docs,
         "test": test,
         "lint": lint,
-        "all": slow_signal + tango + epics + web,
+        "all": plot + tango + epics + web,
     },
     entry_points={
         "console_scripts": ["socs = socs.cli.main:main"],
