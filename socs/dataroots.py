@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from socs.closing import Closing
@@ -51,6 +52,16 @@ class DataRoots:
             if real_path == real_root or real_path.startswith(real_root + "/"):
                 return True
         return False
+
+    def why_absent(self, path: str) -> str | None:
+        """Why nothing at all is below the root of ``path``; None if something is."""
+        root = next((root for root in self.roots if path.startswith(f"{root}/")), None)
+        if root is None:
+            return None
+        with suppress(OSError), os.scandir(root) as entries:
+            if next(entries, None) is not None:
+                return None
+        return f"--data-root {root} is not there, or empty: is it mounted?"
 
     def opener(self) -> Opener:
         """Something that opens many files and remembers directories; close it after each batch."""

@@ -77,10 +77,14 @@ class _Copying:
             directory_mode=request.directory_mode,
             tick=lambda: tick(0),
         )
-        self._roots = request.roots
+        self._roots = DataRoots(request.roots)
         self._largest = request.largest
         self._tick = tick
         self._timecodes: set[str] = set()
+
+    def opener(self) -> Opener:
+        """Opens the files of the request."""
+        return self._roots.opener()
 
     def copy(self, job: Job, opener: Opener) -> Placed | Refused | NotTried | Large:
         """Copy, verify and place one file."""
@@ -96,20 +100,9 @@ class _Copying:
         except StorageUnavailable as error:
             return NotTried(str(error))
         except PeerError as error:
-            if error.cause == MISSING and (absent := self._absent_root(job.file.path)):
-                text = f"--data-root {absent} is not there, or empty: is it mounted?"
-                return NotTried(text, everything=False)
+            if error.cause == MISSING and (why := self._roots.why_absent(job.file.path)):
+                return NotTried(why, everything=False)
             return Refused(error.cause, str(error))
-
-    def _absent_root(self, path: str) -> str | None:
-        """The data root of ``path`` if nothing at all is below it."""
-        for root in self._roots:
-            if path.startswith(f"{root}/"):
-                with suppress(OSError), os.scandir(root) as entries:
-                    if next(entries, None) is not None:
-                        return None
-                return root
-        return None
 
     def _copy_open(self, job: Job, source: int) -> Placed | Refused | NotTried | Large:
         status = os.fstat(source)
@@ -225,7 +218,7 @@ def main() -> None:
         while (frame := _next_request(copying)) is not None:
             request = decoder.decode(frame)
             copying = _Copying(request, tick)
-            with DataRoots(request.roots).opener() as opener:
+            with copying.opener() as opener:
                 for job in request.jobs:
                     tell(copying.copy(job, opener))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from socs.archive.archived import Copy, untouched
 from socs.archive.policy import ArchivedFile
@@ -74,21 +73,9 @@ class LocalSources(Closing):
         except PeerError as error:
             if error.cause != MISSING:
                 return Fate(REFUSED, str(error))
-            absent = self._absent_root(file.source)
-            if absent is not None:
-                text = f"--data-root {absent} is not there, or empty: is it mounted?"
-                return Fate(REFUSED, text)
+            if why := self._roots.why_absent(file.source):
+                return Fate(REFUSED, why)
             return Fate(GONE, "was not there any more")
-
-    def _absent_root(self, path: str) -> str | None:
-        """The data root of ``path`` if nothing at all is below it."""
-        for root in map(str, self._roots.roots):
-            if path.startswith(f"{root}/"):
-                with suppress(OSError), os.scandir(root) as entries:
-                    if next(entries, None) is not None:
-                        return None
-                return root
-        return None
 
     def _remove(self, file: ArchivedFile, copy: Copy, dry_run: bool) -> Fate:
         descriptor = self._open(file)

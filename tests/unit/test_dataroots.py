@@ -143,3 +143,13 @@ def test_no_descriptor_is_left_open(tree: Path) -> None:
 def test_roots_that_make_no_sense(roots: list[str]) -> None:
     with pytest.raises(ConfigError, match="--data-root"):
         DataRoots(roots)
+
+
+def test_root_with_nothing_below_it_is_told(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    roots = DataRoots([tree, tmp_path / "empty", tmp_path / "none"])
+    assert roots.why_absent(f"{tree}/sub/missing.npy") is None
+    for absent in (tmp_path / "empty", tmp_path / "none"):
+        said = f"--data-root {absent} is not there, or empty: is it mounted?"
+        assert roots.why_absent(f"{absent}/sub/missing.npy") == said
+    assert roots.why_absent(f"{tmp_path}/emptyish/missing.npy") is None  # below none of them
