@@ -66,6 +66,23 @@ def whole(least: int) -> Callable[[str], int]:
     return number
 
 
+def numbers(most: int) -> Callable[[str], list[int]]:
+    """The type of lists of numbers from 0 to ``most``, such as ``0-7,31``; sorted, each once."""
+
+    def listed(text: str) -> list[int]:
+        found: set[int] = set()
+        for piece in text.split(","):
+            low, _, high = piece.partition("-")
+            if not low.isdecimal() or not (high or low).isdecimal() or int(high or low) > most:
+                raise argparse.ArgumentTypeError(
+                    f"{text!r} is no list of numbers from 0 to {most}, such as 0-7,{most}"
+                )
+            found.update(range(int(low), int(high or low) + 1))
+        return sorted(found)
+
+    return listed
+
+
 def octal(text: str) -> int:
     """Permissions as octal digits, such as 664.
 

@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from socs.closing import Closing
 from socs.errors import ConfigError
-from socs.options import fraction, whole
+from socs.options import fraction, numbers, whole
 from socs.sim.camera_settings import ANY, FIRST_SOURCE, PORT, CameraSettings, Fates
 from socs.sim.camera_truth import (
     DELAYED,
@@ -47,6 +48,9 @@ from socs.slow_signal.layout import MODULES, SIGN, USUAL_READOUTS, WIRE
 
 SECOND = 10**9  # ns
 TRUTH_RATE = 5.0  # Hz at which the truth file is renewed
+SHOW_RATE = 4.0  # Hz at which somebody is told
+LAST_PORT = 65_535
+DESCRIPTION = "Play the modules of a camera: their slow-signal packets over UDP."
 
 
 @dataclass
@@ -182,32 +186,47 @@ class Camera(Closing):
 def main(args: list[str] | None = None) -> int:
     """Play until the packets are sent or somebody wants it to end."""
     parser = make_parser()
-    options = parser.parse_args(args)
+    try:
+        print(play(parser.parse_args(args)))
+    except ConfigError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def play(
+    options: argparse.Namespace, show: Callable[[CameraTruth, float], object] | None = None
+) -> str:
+    """Play until the packets are sent, or a signal wants it to end; what was done, in a line.
+
+    Args:
+        options: those of :func:`add_options`.
+        show: called now and then with what was done so far, and for how long [s].
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
     stop_signals: list[int] = []
     with contextlib.ExitStack() as stack:
         for number in (signal.SIGTERM, signal.SIGINT):
             before = signal.signal(number, lambda number, _frame: stop_signals.append(number))
             stack.callback(signal.signal, number, before)
-        try:
-            camera = stack.enter_context(Camera(settings_from(options)))
-            others = []
-            if options.truth:
-                about = {"settings": {k: str(v) for k, v in vars(options).items()}}
-                record = stack.enter_context(CameraTruthFile(options.truth, camera.truth, about))
-                others = [Repeat(record.save, TRUTH_RATE, time.monotonic())]
-            sets = Repeat(camera.send_set, camera.settings.set_rate, time.monotonic())
-            run_paced(sets, others, options.sets or None, lambda: bool(stop_signals))
-            camera.finish()
-        except ConfigError as error:
-            print(f"{parser.prog}: {error}", file=sys.stderr)
-            return 1
-        seconds = time.monotonic() - sets.start
-    truth = camera.truth
-    print(
+        camera = stack.enter_context(Camera(settings_from(options)))
+        truth, begin, others = camera.truth, time.monotonic(), []
+        if options.truth:
+            about = {"settings": {k: str(v) for k, v in vars(options).items() if not callable(v)}}
+            record = stack.enter_context(CameraTruthFile(options.truth, truth, about))
+            others.append(Repeat(record.save, TRUTH_RATE, begin))
+        if show is not None:
+            others.append(Repeat(lambda: show(truth, time.monotonic() - begin), SHOW_RATE, begin))
+        sets = Repeat(camera.send_set, camera.settings.set_rate, begin)
+        run_paced(sets, others, options.sets or None, lambda: bool(stop_signals))
+        camera.finish()
+        seconds = time.monotonic() - begin
+    return (
         f"sent {truth.datagrams} datagrams in {seconds:.3f} s,"
         f" {truth.readouts} readouts, of these whole and in time {truth.whole_readouts}"
     )
-    return 0
 
 
 def settings_from(options: argparse.Namespace) -> CameraSettings:
@@ -216,30 +235,39 @@ def settings_from(options: argparse.Namespace) -> CameraSettings:
     Raises:
         ConfigError: they cannot be.
     """
+    host = options.to_host or options.host
+    port = options.port if options.to_port is None else options.to_port
     modules = options.modules
     if modules is None:
         modules = range(MODULES)
         if options.source == ANY:
-            modules = [int(own_address(options.host).rpartition(".")[2]) % 100]
-    names = CameraSettings.__dataclass_fields__.keys() - {"modules"}
-    return CameraSettings(modules=modules, **{name: getattr(options, name) for name in names})
+            modules = [int(own_address(host).rpartition(".")[2]) % 100]
+    names = CameraSettings.__dataclass_fields__.keys() - {"modules", "host", "port"}
+    return CameraSettings(
+        host=host, port=port, modules=modules, **{name: getattr(options, name) for name in names}
+    )
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m socs.sim.camera",
-        description="Play the modules of a camera: their slow-signal packets over UDP.",
-    )
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m socs.sim.camera", description=DESCRIPTION)
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of :func:`play` to ``parser``."""
 
     def add(option: str, help: str, **settings: Any) -> None:
         default = " (default: %(default)s)" if settings.get("default") is not None else ""
         parser.add_argument(option, help=help + default, **settings)
 
+    parser.add_argument("to_port", nargs="?", type=_port, metavar="PORT", help="same as --port")
+    parser.add_argument("to_host", nargs="?", metavar="HOST", help="same as --host")
     add("--host", "send to this host", default="127.0.0.1")
-    add("--port", "send to this UDP port", type=int, default=PORT, metavar="N")
+    add("--port", "send to this UDP port", type=_port, default=PORT, metavar="N")
     modules = "modules to play, such as 5 or 0-7,31 (default: all, or the one of --source any)"
-    add("--modules", modules, type=_modules, metavar="LIST")
+    add("--modules", modules, type=numbers(MODULES - 1), metavar="LIST")
     source = "address of module 0, to which the others' follow, or `any` for that of this machine"
     add("--source", source, default=FIRST_SOURCE, metavar="ADDRESS")
     number = {"type": whole(1), "metavar": "N"}
@@ -260,20 +288,15 @@ def make_parser() -> argparse.ArgumentParser:
     add("--delay", "fraction of packets that are sent later by --delay-sets", **part)
     add("--delay-sets", "packets by which they are late", default=100, **number)
     silent = "modules that never send, such as 3,7"
-    add("--silent", silent, type=_modules, default=(), metavar="LIST")
+    add("--silent", silent, type=numbers(MODULES - 1), default=(), metavar="LIST")
     add("--truth", "keep a record of what was really done (JSON)", type=Path, metavar="FILE")
-    return parser
 
 
-def _modules(text: str) -> list[int]:
-    """Numbers in ``0-7,31``."""
-    found: set[int] = set()
-    for piece in text.split(","):
-        low, _, high = piece.partition("-")
-        if not low.isdecimal() or not (high or low).isdecimal():
-            raise argparse.ArgumentTypeError(f"{text!r} are no modules, such as 0-7,31")
-        found.update(range(int(low), min(int(high or low), MODULES) + 1))
-    return sorted(found)
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is not a port")
+    return port
 
 
 def _rate(text: str) -> float:
