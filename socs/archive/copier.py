@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import select
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from socs.archive.moving import Done, Job, NotTried, Placed, Refused
 from socs.archive.storage import Storage
 from socs.dataroots import UNREADABLE, DataRoots
 from socs.frames import receive, send
+from socs.workers import Process, Workers, stop_all
 
 HANGING = "attempts_hanging"
 HANG = 60.0  # s without a sign of life after which a worker hangs
@@ -34,7 +34,7 @@ _answer: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 Task = list[tuple[Job, Done]]
 
 
-class _Workers:
+class _Workers(Workers[Task]):
     """Some worker processes, with a thread each; tasks go to whoever is free.
 
     Args:
@@ -45,21 +45,13 @@ class _Workers:
     """
 
     def __init__(self, copier: Copier, root: str, *, large: bool, number: int) -> None:
+        super().__init__("socs.archive.copy_worker", number=number, name="copy")
         self._copier, self._large = copier, large
         self.root = root
-        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._processes: set[subprocess.Popen[bytes]] = set()
-        self._stuck: list[subprocess.Popen[bytes]] = []  # killed, and not dead yet
+        self._stuck: list[Process] = []  # killed, and not dead yet
         self._moved_at = 0.0  # monotonic [s]; of the last sign of life
         self.current: dict[int, dict[str, Any]] = {}
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"copy-{n}", daemon=True)
-            for n in range(number)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._start_threads()
 
     def put(self, task: Task) -> None:
         """Take on ``task``; while nothing moves, it is put off."""
@@ -74,42 +66,21 @@ class _Workers:
             self._stuck = [process for process in self._stuck if process.poll() is None]
             return bool(self._stuck)
 
-    @property
-    def alive(self) -> bool:
-        """Are all threads there that should be?"""
-        return self._stopping.is_set() or all(thread.is_alive() for thread in self._threads)
-
     def silent(self) -> bool:
         """Has nothing moved for a while, though there is something to do?"""
         silence = time.monotonic() - self._moved_at
         return bool(self.current) and silence > self._copier.hang * SILENCE
 
-    def kill(self) -> None:
-        """Kill all; what is under way is not answered."""
-        self._stopping.set()
-        with self._lock:
-            for process in self._processes:
-                process.kill()
-        for _ in self._threads:
-            self._tasks.put(None)
-
-    def join(self, deadline: float) -> None:
-        """After :meth:`kill`: wait for the threads, until ``deadline`` (monotonic [s])."""
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-
     def _serve(self) -> None:
-        process: subprocess.Popen[bytes] | None = None
-        while (task := self._tasks.get()) is not None and not self._stopping.is_set():
+        process: Process | None = None
+        while (task := self._next_task()) is not None:
             if self.hang():
                 self._answer_all(task, self._hanging())
                 continue
             try:
-                if process is None or process.poll() is not None:
-                    self._end(process)
-                    process = None
-                    process = self._start()
-            except OSError as error:  # no memory, too many processes or files
+                process = self._running(process)
+            except OSError as error:
+                process = None
                 why = NotTried(f"cannot start a process that copies: {error.strerror}")
                 self._answer_all(task, why)
                 continue
@@ -132,37 +103,14 @@ class _Workers:
         """What to tell when these workers hang."""
         return f"copying from {self.root or 'elsewhere'} to {self._copier.data_dir} hangs"
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "socs.archive.copy_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,  # so that `poll` sees all that is to be read
-        )
-        with self._lock:
-            self._processes.add(process)
-            if self._stopping.is_set():
-                process.kill()
-        return process
-
-    def _end(self, process: subprocess.Popen[bytes] | None) -> None:
-        """Kill ``process``, and see whether it dies."""
-        if process is None:
-            return
-        process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(BrokenPipeError):
-                    stream.close()
-        try:
-            process.wait(1.0)
-        except subprocess.TimeoutExpired:
+    def _end(self, process: Process | None) -> bool:
+        dead = super()._end(process)
+        if process is not None and not dead:
             with self._lock:
                 self._stuck.append(process)
-        with self._lock:
-            self._processes.discard(process)
+        return dead
 
-    def _work(self, process: subprocess.Popen[bytes], pending: Task) -> bool:
+    def _work(self, process: Process, pending: Task) -> bool:
         """Have ``pending`` done, which gets shorter; False if the process is not good any more."""
         request = self._copier.request([job for job, _ in pending], large=self._large)
         assert process.stdin is not None
@@ -188,9 +136,7 @@ class _Workers:
             self.current.pop(me, None)
         return True
 
-    def _await(
-        self, process: subprocess.Popen[bytes], me: int
-    ) -> Placed | Refused | NotTried | Large | str:
+    def _await(self, process: Process, me: int) -> Placed | Refused | NotTried | Large | str:
         """The next outcome; or, as text, why there will not be one."""
         assert process.stdout is not None
         deadline = time.monotonic() + self._copier.hang
@@ -224,7 +170,7 @@ class _Workers:
                     break
                 self._answer_all(task, self._hanging())
 
-    def _give_up(self, process: subprocess.Popen[bytes], pending: Task, cause: str) -> None:
+    def _give_up(self, process: Process, pending: Task, cause: str) -> None:
         """The first of ``pending`` is to blame for the end of the process; the others are not."""
         with suppress(subprocess.TimeoutExpired):
             if cause != HANGING and -process.wait(1.0) in TO_THE_PARENT:
@@ -346,11 +292,8 @@ class Copier:
     def stop(self, timeout: float = 5.0) -> None:
         """Kill all workers; what is under way is to be done again."""
         everyone = [workers for pair in self._workers.values() for workers in pair]
-        for workers in everyone:
-            workers.kill()
         deadline = time.monotonic() + timeout
-        for workers in everyone:
-            workers.join(deadline)
+        stop_all(everyone, deadline)
         if any(workers.hang() for workers in everyone):
             return  # with the archive, perhaps; the next start cleans up
         cleaning = threading.Thread(target=self._storage.clean, name="copy-clean", daemon=True)

@@ -10,9 +10,7 @@ on its standard output; both are frames of a 4-byte big-endian length and Messag
 
 from __future__ import annotations
 
-import queue
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -25,6 +23,7 @@ from socs.dataroots import UNREADABLE, DataRoots
 from socs.db.fingerprint import SMALL, Fingerprint, TooLargeHere, fingerprint
 from socs.errors import PeerError
 from socs.frames import receive, send
+from socs.workers import Process, Workers, stop_all
 
 HANG = 30.0  # s; a request for small files that takes longer means that the file server hangs
 
@@ -58,12 +57,13 @@ class Found(msgspec.Struct, frozen=True, tag=True):
 
 
 Answer = Found | NotReady | Large
+Task = Callable[[Process | None], None]  # with none, if it could not be started
 
 _answers = msgspec.msgpack.Decoder(list[Answer])
 _request = msgspec.msgpack.Decoder(Request)
 
 
-class FileReaders:
+class FileReaders(Workers[Task]):
     """A few worker processes and the threads that talk to them.
 
     ``files`` is the number of files whose answers are still to come.
@@ -76,20 +76,11 @@ class FileReaders:
     """
 
     def __init__(self, roots: DataRoots, *, settle: float, workers: int, name: str) -> None:
+        super().__init__("socs.db.file_readers", number=workers, name=name)
         self._roots, self._settle = [str(root) for root in roots.roots], settle
-        self._jobs: queue.SimpleQueue[Callable[[subprocess.Popen[bytes] | None], None] | None]
-        self._jobs = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._lock = threading.Lock()
         self._busy_since: dict[int, float] = {}  # monotonic [s], by thread
         self.files = 0
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"{name}-{n}", daemon=True)
-            for n in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._start_threads()
 
     def read(
         self,
@@ -100,7 +91,7 @@ class FileReaders:
         """Fingerprint ``files``; ``done`` is called in another thread with one answer for each."""
         request = msgspec.msgpack.encode(Request(self._roots, self._settle, largest, list(files)))
 
-        def job(process: subprocess.Popen[bytes] | None) -> None:
+        def task(process: Process | None) -> None:
             reply = None if process is None else _ask(process, request)
             if reply is not None:
                 answers = _answers.decode(reply)
@@ -115,7 +106,7 @@ class FileReaders:
 
         with self._lock:
             self.files += len(files)
-        self._jobs.put(job)
+        self._tasks.put(task)
 
     def busy_for(self) -> float:
         """For how long the slowest request has been with a worker [s]; 0 without any."""
@@ -123,49 +114,19 @@ class FileReaders:
             since = min(self._busy_since.values(), default=None)
         return 0.0 if since is None else time.monotonic() - since
 
-    def kill(self) -> None:
-        """Kill the workers; requests under way are not answered."""
-        self._stopping.set()
-        with self._lock:
-            for process in self._processes:
-                process.kill()
-        for _ in self._threads:
-            self._jobs.put(None)
-
-    def join(self, deadline: float) -> None:
-        """After :meth:`kill`: wait for the threads, until ``deadline`` (monotonic [s])."""
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-
     def _serve(self) -> None:
-        process: subprocess.Popen[bytes] | None = None
-        while (job := self._jobs.get()) is not None and not self._stopping.is_set():
-            if process is None or process.poll() is not None:
-                _close(process)
+        process: Process | None = None
+        while (task := self._next_task()) is not None:
+            try:
+                process = self._running(process)
+            except OSError:
                 process = None
-                with suppress(OSError):  # no memory, too many processes or files
-                    process = self._start()
             with self._lock:
                 self._busy_since[threading.get_ident()] = time.monotonic()
-            job(process)
+            task(process)
             with self._lock:
                 del self._busy_since[threading.get_ident()]
-        if process is not None:
-            process.kill()
-            _close(process)
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "socs.db.file_readers"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        with self._lock:
-            self._processes = [other for other in self._processes if other.poll() is None]
-            self._processes.append(process)
-            if self._stopping.is_set():
-                process.kill()
-        return process
+        self._end(process)
 
 
 class ReadersByRoot:
@@ -216,23 +177,10 @@ class ReadersByRoot:
     def stop(self, timeout: float = 5.0) -> None:
         """Kill all workers; requests under way are not answered."""
         everyone = [readers for pair in self._readers.values() for readers in pair]
-        for readers in everyone:
-            readers.kill()
-        deadline = time.monotonic() + timeout
-        for readers in everyone:
-            readers.join(deadline)
+        stop_all(everyone, time.monotonic() + timeout)
 
 
-def _close(process: subprocess.Popen[bytes] | None) -> None:
-    if process is not None:
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(BrokenPipeError):  # the worker went with a request in the pipe
-                    stream.close()
-        process.wait()
-
-
-def _ask(process: subprocess.Popen[bytes], request: bytes) -> bytes | None:
+def _ask(process: Process, request: bytes) -> bytes | None:
     """The answer to ``request``; None, and no process any more, if there is none."""
     assert process.stdin is not None
     assert process.stdout is not None
