@@ -4,8 +4,10 @@ The file has the sections of SSDAQ; keys that are only ours come beside them::
 
     ReadoutAssembler:
       SSReadoutAssembler: listen_ip, listen_port, relaxed_ip_range, buffer_length, readout_tw,
-                          buffer_time; flush_time, expected_modules, allow, receive_buffer
+                          buffer_time, packet_debug_stream_file; flush_time, expected_modules,
+                          allow, receive_buffer
       ReadoutPublishers:  <name>: ip, port, mode; layout, high_water_mark
+                          or class, and what that takes
     SSFileWriter:         file_enumerator, file_prefix, folder, ip, port; filesize_lim, layout,
                           flush_every, sync_every
     ReadoutAssemblerDaemon, ReadoutFileWriterDaemon: stdout, stderr, set_taskset, core_id, log_level
@@ -98,6 +100,8 @@ class StreamSettings:
             :class:`.AssemblerSettings`.
         allow: networks whose senders are heard; empty for all.
         receive_buffer: bytes asked of the kernel for the socket.
+        packet_debug_stream_file: gets a line for each readout in each packet
+            (:mod:`.packet_log`); None for no such file.
         publishers: where readouts are published.
         writer: files to write; None for none.
 
@@ -115,6 +119,7 @@ class StreamSettings:
     expected_modules: Collection[int] = range(MODULES)
     allow: Sequence[str] = ()
     receive_buffer: int = 32 << 20
+    packet_debug_stream_file: str | None = None
     publishers: Sequence[PublisherSettings] = ()
     writer: WriterSettings | None = None
     assembler: AssemblerSettings = field(init=False)
@@ -131,6 +136,21 @@ class StreamSettings:
 
 
 @dataclass(frozen=True)
+class CustomPublisherSettings:
+    """A publisher that somebody has written, for ``control-ssdaq``.
+
+    Attributes:
+        name: unique among publishers.
+        class_name: ``package.module.Class``; made with ``name`` and the arguments.
+        arguments: the other keys.
+    """
+
+    name: str
+    class_name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Configuration:
     """A configuration file.
 
@@ -139,6 +159,7 @@ class Configuration:
         writer: section ``SSFileWriter``.
         assembler_daemon, writer_daemon: sections with these names.
         sections: the names of those that are there.
+        custom_publishers: those of ``ReadoutPublishers`` that have a ``class``.
     """
 
     stream: StreamSettings
@@ -146,6 +167,7 @@ class Configuration:
     assembler_daemon: DaemonSettings
     writer_daemon: DaemonSettings
     sections: Collection[str]
+    custom_publishers: Sequence[CustomPublisherSettings] = ()
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -181,19 +203,35 @@ def configuration(content: Any) -> Configuration:
         {"SSReadoutAssembler", "ReadoutPublishers"},
     )
     publishers = _keys("ReadoutPublishers", parts.get("ReadoutPublishers"), None)
+    custom = [
+        name for name, keys in publishers.items() if isinstance(keys, Mapping) and "class" in keys
+    ]
     return Configuration(
         _section(
             "SSReadoutAssembler",
             parts.get("SSReadoutAssembler"),
             StreamSettings,
             _ASSEMBLER,
-            publishers=publishers_from(publishers),
+            publishers=publishers_from(
+                {name: keys for name, keys in publishers.items() if name not in custom}
+            ),
         ),
         _section("SSFileWriter", sections.get("SSFileWriter"), WriterSettings, _WRITER),
         _section(roa, sections.get(roa), DaemonSettings, _DAEMON),
         _section(dw, sections.get(dw), DaemonSettings, _DAEMON),
         tuple(sections),
+        [_custom_publisher(name, publishers[name]) for name in custom],
     )
+
+
+def _custom_publisher(name: str, keys: Mapping[str, Any]) -> CustomPublisherSettings:
+    class_name = keys["class"]
+    if not isinstance(class_name, str) or "." not in class_name:
+        raise ConfigError(
+            f"ReadoutPublishers: {name}: class: {class_name!r} is not as package.module.Class"
+        )
+    arguments = {key: value for key, value in keys.items() if key != "class"}
+    return CustomPublisherSettings(name, class_name, arguments)
 
 
 # -- values ---------------------------------------------------------------------------------------
@@ -251,6 +289,7 @@ _ASSEMBLER = {
     "expected_modules": _whole_numbers,
     "allow": _texts,
     "receive_buffer": _whole,
+    "packet_debug_stream_file": _text,
 }
 _WRITER = {
     "file_enumerator": _text,
@@ -270,7 +309,7 @@ _DAEMON = {
     "core_id": _whole,
     "log_level": _text,
 }
-_MAY_BE_NONE = {"flush_time", "file_enumerator", "filesize_lim"}
+_MAY_BE_NONE = {"flush_time", "file_enumerator", "filesize_lim", "packet_debug_stream_file"}
 
 
 def _keys(name: str, content: Any, known: Collection[str] | None) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -36,6 +37,7 @@ from socs.problems import Problems
 from socs.slow_signal.assemble import Assembler
 from socs.slow_signal.decode import MAX_READOUTS, Packets, decode
 from socs.slow_signal.layout import READOUT, READOUT_BYTES, Readouts
+from socs.slow_signal.packet_log import PacketLog
 from socs.slow_signal.publish import Publisher, Publishers
 from socs.slow_signal.seconds import Sample, Second
 from socs.slow_signal.settings import StreamSettings, WriterSettings
@@ -67,8 +69,6 @@ class SlowSignalStream:
         on_second: called with a summary of each second, in a thread of the stream; must not block.
         on_finished, on_settled: called with each complete file, see :class:`.SSFileWriter` and
             :mod:`.registration`.
-        on_packets: called with the good packets of each batch, in the receiver's thread; must
-            neither wait nor raise, and copy what it keeps.
         on_readouts: called with the readouts that are published, by one thread at a time; must
             neither wait nor raise, nor change them.
         opened: publishers to be used besides those of the settings; closed with the stream.
@@ -86,7 +86,6 @@ class SlowSignalStream:
         on_second: Callable[[Second], object] = lambda second: None,
         on_finished: Tell = lambda completed: None,
         on_settled: Tell = lambda completed: None,
-        on_packets: Callable[[Packets], object] | None = None,
         on_readouts: Callable[[Readouts], object] | None = None,
         opened: Sequence[Publisher] = (),
         report: Callable[[str], None] = lambda text: None,
@@ -95,7 +94,7 @@ class SlowSignalStream:
         self.settings = settings
         self.counters = Counters(UDP, SLOW_SIGNAL, SLOW_SIGNAL_STREAM, SLOW_SIGNAL_FILES)
         self._on_second, self._report = on_second, report
-        self._on_packets, self._on_readouts = on_packets, on_readouts
+        self._on_readouts = on_readouts
         self._tell = {"on_finished": on_finished, "on_settled": on_settled}
         self._problems = Problems(report)
         # Held while readouts are put together and given on, by one thread at a time.
@@ -130,13 +129,18 @@ class SlowSignalStream:
         except BaseException:
             self.receiver.stop()
             raise
+        self._packet_log: PacketLog | None = None
         try:
+            if settings.packet_debug_stream_file:
+                self._packet_log = PacketLog(Path(settings.packet_debug_stream_file))
             if settings.writer is not None:
                 self._writers.append(self._new_writer(settings.writer))
                 self._writes = True
         except BaseException:
             self.receiver.stop()
             self.publishers.close()
+            if self._packet_log is not None:
+                self._packet_log.close()
             raise
 
     def start(self) -> None:
@@ -158,6 +162,8 @@ class SlowSignalStream:
             The last :meth:`numbers`.
         """
         self.receiver.stop(timeout)
+        if self._packet_log is not None:
+            self._packet_log.close()
         self._stopping.set()
         if self._clock.is_alive():
             self._clock.join(timeout)
@@ -225,8 +231,8 @@ class SlowSignalStream:
         self.counters.add_all(packets.totals())
         if packets.refused:
             self._report_refused(batch, packets)
-        if self._on_packets is not None:
-            self._on_packets(packets)
+        if self._packet_log is not None:
+            self._packet_log.put(packets)
         with self._turn:
             self._give_on(self._assembler.feed(packets, time.monotonic()))
 
@@ -342,6 +348,7 @@ class SlowSignalStream:
             "publishing": self.publishers.enabled,
             "publishers": self.publishers.status(),
             "writer": writer,
+            "packet_log": self._packet_log.status() if self._packet_log else None,
             "modules": modules,
             "rate": self._last.rate if self._last else 0.0,
         }
