@@ -44,6 +44,7 @@ MAX_BATCH = 1024  # datagrams; the kernel takes no more per call
 MAX_BUFFER = (1 << 30) - 1  # bytes; its double must fit the kernel's int
 FIRST_PAUSE = 0.01  # [s] after a second socket error in a row; doubled up to LONGEST_PAUSE
 LONGEST_PAUSE = 0.5  # [s]
+GATHERING_ROOM = 1 << 20  # bytes of kernel buffer below which nothing may gather there
 DEAD_SOCKET = (errno.EBADF, errno.ENOTSOCK)  # nothing will ever arrive here again
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ class UdpReceiver:
         allow: networks that may send; empty for all. Others' datagrams are counted and refused.
         max_datagram: longest datagram of this stream [bytes]; longer ones are refused whole.
         batch: most datagrams per system call.
+        gather: time that datagrams have to become more in the kernel before they are taken, which
+            makes batches larger and so cheaper, and all of them later [s].
         receive_buffer: kernel buffer to ask for [bytes].
         method: ``recvmmsg``, ``recv`` (one datagram per system call), or the best that works here.
         reuse_port, reuse_address: set SO_REUSEPORT, SO_REUSEADDR before binding.
@@ -99,6 +102,7 @@ class UdpReceiver:
         allow: Sequence[str] = (),
         max_datagram: int = MAX_DATAGRAM,
         batch: int = 256,
+        gather: float = 0.0,
         receive_buffer: int = 32 << 20,
         method: Literal["auto", "recvmmsg", "recv"] = "auto",
         reuse_port: bool = False,
@@ -111,7 +115,7 @@ class UdpReceiver:
         self._handler = handler
         self._allow = allow
         self._max_datagram = max_datagram
-        self._batch = batch
+        self._batch, self._gather = batch, gather
         self._receive_buffer = receive_buffer
         self._method = method
         self._reuse = {"reuse_port": reuse_port, "reuse_address": reuse_address}
@@ -262,9 +266,11 @@ class UdpReceiver:
             ready = select.poll()
             ready.register(opened.sock, select.POLLIN)
             ready.register(opened.wake, select.POLLIN)
+            gather = self._gather if self._granted >= GATHERING_ROOM else 0.0
             while not opened.stopping.is_set():
                 if self._take(opened) < self._batch:
                     ready.poll(DROPS_INTERVAL * 1000)
+                    opened.stopping.wait(gather)
                 if time.monotonic() >= opened.next_drops:
                     self._look_at_drops(opened)
             while self._take(opened) or opened.errors_in_a_row == 1:

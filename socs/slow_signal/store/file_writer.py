@@ -27,6 +27,9 @@ from socs.slow_signal.store.series import FileSeries, SeriesSettings
 
 MIB = 1 << 20
 QUEUE_BYTES = 64 * MIB
+# PyTables' filter for Blosc2 begins and ends four threads for each chunk of 256 kB, unless this
+# variable tells it not to: a third of the CPU of writing. It does not ask for anything else.
+COMPRESSION_THREADS = "BLOSC_NTHREADS"
 PAUSE = 0.2  # s without a look for what is due
 LONG = 5.0  # s for one step; after a crash, or with a layout for exchange, it may be all right
 
@@ -108,6 +111,7 @@ class SSFileWriter(Closing):
         self._status: dict[str, Any] = self._series.status()
         self._troubles: list[str] = []
         self._thread = threading.Thread(target=self._run, name="slow-signal-files", daemon=True)
+        os.environ.setdefault(COMPRESSION_THREADS, "1")
 
     def start(self) -> None:
         """Take up what an earlier writer has left, and begin."""
