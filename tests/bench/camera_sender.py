@@ -7,82 +7,45 @@ packet, TACKs go on from set to set.
 
 from __future__ import annotations
 
-import ctypes
-import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 import numpy as np
 
+from socs.sim.datagram_sender import DatagramSender
 from socs.slow_signal.layout import MODULES, WIRE
-from socs.wire.recvmmsg import HEADER, NAME, PART
 from tests.slow_signal_packets import FIRST_OCTET, NETWORK, STEP, T0, packet
 
 READOUTS = 10  # in a packet
-IP_PKTINFO = 8  # from <linux/in.h>
-# struct cmsghdr, struct in_pktinfo, and room to the next multiple of 8
-CONTROL = np.dtype(
-    [
-        ("length", "<u8"),
-        ("level", "<i4"),
-        ("type", "<i4"),
-        ("interface", "<i4"),
-        ("source", ">u4"),
-        ("destination", ">u4"),
-        ("room", "<u4"),
-    ]
-)
 LONGEST_CALL = 8  # sets
 
 
 class Camera:
-    """The sending side. Everything the kernel needs for ``LONGEST_CALL`` sets is written once."""
+    """The sending side; up to ``LONGEST_CALL`` sets with one system call."""
 
     def __init__(self, port: int) -> None:
         rows = LONGEST_CALL * MODULES
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         contents = [packet(module, 0, READOUTS)[1] for module in range(MODULES)]
-        self._wire = np.frombuffer(bytearray(b"".join(contents * LONGEST_CALL)), WIRE)
-        self._wire = self._wire.reshape(LONGEST_CALL, MODULES, READOUTS)
-        self._name = np.zeros(1, NAME)
-        self._name["family"], self._name["port"] = socket.AF_INET, port
-        self._name["host"] = 0x7F000001
-        self._parts = np.zeros(rows, PART)
-        self._parts["base"] = self._addresses(self._wire, WIRE.itemsize * READOUTS, rows)
-        self._parts["length"] = WIRE.itemsize * READOUTS
-        self._control = np.zeros(rows, CONTROL)
-        self._control["length"] = 28
-        self._control["type"] = IP_PKTINFO
-        self._control["source"] = NETWORK + FIRST_OCTET + np.tile(np.arange(MODULES), LONGEST_CALL)
-        self._headers = np.zeros(rows, HEADER)
-        self._headers["name"] = self._name.ctypes.data
-        self._headers["name_length"] = NAME.itemsize
-        self._headers["parts"] = self._addresses(self._parts, PART.itemsize, rows)
-        self._headers["part_count"] = 1
-        self._headers["control"] = self._addresses(self._control, CONTROL.itemsize, rows)
-        self._headers["control_length"] = CONTROL.itemsize
+        self._memory = np.frombuffer(bytearray(b"".join(contents * LONGEST_CALL)), np.uint8)
+        self._wire = self._memory.view(WIRE).reshape(LONGEST_CALL, MODULES, READOUTS)
+        self._length = WIRE.itemsize * READOUTS
+        self._offsets = self._length * np.arange(rows)
+        self._which = np.arange(rows)
+        first = NETWORK + FIRST_OCTET
+        addresses = [str(IPv4Address(first + module)) for module in range(MODULES)]
+        self._sender = DatagramSender("127.0.0.1", port, addresses * LONGEST_CALL, "sendmmsg")
         self._readout = 0
-        self._call = ctypes.CDLL(None, use_errno=True).sendmmsg
-        self._call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
-
-    @staticmethod
-    def _addresses(array: np.ndarray, distance: int, rows: int) -> np.ndarray:
-        return array.ctypes.data + distance * np.arange(rows, dtype=np.uint64)
 
     def send(self, sets: int) -> None:
         """Send the next ``sets``, at most `LONGEST_CALL`, in one burst."""
         readouts = self._readout + np.arange(sets * READOUTS).reshape(sets, 1, READOUTS)
         self._wire["tack"][:sets] = self._wire["aux"][:sets] = T0 + STEP * readouts
         self._readout += sets * READOUTS
-        left, at = sets * MODULES, self._headers.ctypes.data
-        while left:
-            sent = self._call(self._socket.fileno(), at, left, 0)
-            if sent < 0:
-                raise OSError(ctypes.get_errno(), "sendmmsg")
-            left -= sent
-            at += sent * HEADER.itemsize
+        rows = sets * MODULES
+        self._sender.send(self._memory, self._offsets[:rows], self._length, self._which[:rows])
 
     def play(self, sets: int, rate: float) -> float:
         """Send ``sets`` at ``rate`` packets per second, 0 for flat out; how long it took [s].
