@@ -27,6 +27,7 @@ from socs.slow_signal.layout import MV_PER_COUNT, Readouts, is_present, millivol
 from socs.slow_signal.listen import SSReadoutListener
 from socs.slow_signal.readout import MESSAGES, SECOND, SSReadout
 from socs.slow_signal.settings import WriterSettings, read_configuration
+from socs.slow_signal.ssdaq.control import NAME, ControlSocket, ask, commands_of
 from socs.slow_signal.store import SSDataReader, SSDataWriter
 from socs.slow_signal.stream import SlowSignalStream
 from socs.testing import LOOPBACK, free_port, wait_until
@@ -337,3 +338,41 @@ def test_its_configuration_makes_the_same_readouts_of_the_same_packets(
         assert equal(mine.timestamps, readout.timestamps)
     assert (np.diff([ours[readout.time].iro for readout in theirs]) == 1).all()
     assert (np.diff(column(theirs, "iro")) == 1).all()
+
+
+# -- commands -------------------------------------------------------------------------------------
+
+
+def test_its_command_reaches_our_control_socket(seed: Peer, folder: Path) -> None:
+    with streaming() as stream, ControlSocket(commands_of(stream), folder / NAME):
+        settings = CameraSettings(port=stream.receiver.port)
+        with Listening(port_of(stream)) as listening, Camera(settings) as camera:
+            listening.begin(stream)
+            play(camera, 2)
+
+            def told(word: str) -> str:
+                return seed.run("control", folder, "roa-ctrl", word).strip()
+
+            wait_until(lambda: stream.numbers()["readouts_out"] == 20)
+            assert told("pause-pub") == "b'Paused readout publishing'"
+            play(camera, 1)
+            wait_until(lambda: stream.numbers()["readouts_out"] == 30)
+            assert told("restart-pub") == "Unpaused readout publishing"
+            play(camera, 1)
+            wait_until(lambda: stream.numbers()["readouts_out"] == 40)
+            assert told("reset-count") == "b'Readout count reset'"
+            play(camera, 1)
+            numbers = column(listening.readouts(), "iro").tolist()
+    assert numbers == [*range(1, 21), *range(31, 41), *range(1, 11)]
+
+
+def test_our_command_reaches_its_control_socket(seed: Peer, tmp_path: Path, folder: Path) -> None:
+    said, udp, port = tmp_path / "said", free_port(socket.SOCK_DGRAM), free_port()
+    settings = json.dumps({"readout_tw": 1e7, "buffer_time": 2e9})
+    path = folder / NAME
+    with seed.started(said, SCRIPT, "assemble", udp, port, folder, settings):
+        heard, _ = from_its_assembler(udp, port, said, CameraSettings(port=udp), 1)
+        assert heard
+        assert ask("reset_ro_count 1", path) == "Readout count reset"
+        assert ask("set_publish_readouts False", path) == "Paused readout publishing"
+        assert ask("set_publish_readouts True", path) == "Unpaused readout publishing"
