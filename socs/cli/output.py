@@ -6,10 +6,12 @@ move the cursor or forge a line.
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -17,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 NEVER_WRAPPED = {"id", "timestamp", "first", "last"}
+DIGITS = 3  # after the point, of numbers that were measured
 Row = Mapping[Any, Any]  # values by column name
 
 
@@ -111,3 +114,82 @@ def print_one(row: Row, *, as_object: bool = False, out: TextIO | None = None) -
     separator = "  " if out.isatty() else "\t"
     for name, value in row.items():
         print(f"{name:{width}}{separator}{as_text(value)}", file=out)
+
+
+def utc_of(ns: int) -> str | None:
+    """A time [ns since 1970] as ISO 8601 in UTC with Z; None for 0, which stands for none."""
+    if ns <= 0:
+        return None
+    seconds, rest = divmod(ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None)
+    return f"{moment.isoformat(timespec='seconds')}.{rest // 1000:06}Z"
+
+
+def measured(value: float) -> float | None:
+    """A number that was measured, as it is printed; None for NaN."""
+    return None if math.isnan(value) else round(float(value), DIGITS)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """``numbers``, which increase, as ``0-3,7``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{low}" if low == high else f"{low}-{high}" for low, high in runs)
+
+
+class Lines:
+    """Prints rows one by one as they come: in columns in a terminal, with tabs in a pipe.
+
+    Args:
+        columns: of each row; the first line names them.
+        style: ``csv`` or ``json`` instead.
+        flush: have each line out at once, for streams that never end.
+        out: where to; standard output if omitted.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        style: str | None = None,
+        *,
+        flush: bool = False,
+        out: TextIO | None = None,
+    ) -> None:
+        self._columns, self._style, self._flush = columns, style, flush
+        self._out = out or sys.stdout
+        self._csv = csv.writer(self._out, lineterminator="\n") if style == "csv" else None
+        self._widths: list[int] = []
+
+    def add(self, row: Row) -> None:
+        """Print ``row``."""
+        if self._style == "json":
+            print(json_line(row), file=self._out, flush=self._flush)
+            return
+        cells = [_cell(row[column]) for column in self._columns]
+        if not self._widths:
+            self._widths = [max(map(len, pair)) for pair in zip(self._columns, cells, strict=True)]
+            self._print(self._columns)
+        self._print(cells)
+
+    def _print(self, cells: Sequence[str]) -> None:
+        if self._csv is not None:
+            self._csv.writerow(cells)
+            if self._flush:
+                self._out.flush()
+        elif self._out.isatty():
+            padded = map(str.rjust, cells, self._widths)
+            print("  ".join(padded).rstrip(), file=self._out, flush=self._flush)
+        else:
+            print("\t".join(cells), file=self._out, flush=self._flush)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.{DIGITS}f}"
+    if isinstance(value, list):
+        return ranges(value)
+    return as_text(value)
