@@ -27,8 +27,9 @@ setup(
     license="BSD-2-Clause",
     python_requires=">=3.10",
     packages=[*find_packages(include=["socs", "socs.*"]), "socs.agents"]
-    + [f"socs.agents.{name}" for name in find_packages("agents")],
-    package_dir={"socs.agents": "agents"},
+    + [f"socs.agents.{name}" for name in find_packages("agents")]
+    + find_packages("socs/drop_in"),
+    package_dir={"socs.agents": "agents", "ssdaq": "socs/drop_in/ssdaq"},
     package_data={"socs": ["py.typed"], "": ["*.yaml"]},
     install_requires=[
         "ocs>=0.11",
@@ -54,7 +55,13 @@ setup(
         "all": plot + tango + epics + web,
     },
     entry_points={
-        "console_scripts": ["socs = socs.cli.main:main"],
+        "console_scripts": [
+            "socs = socs.cli.main:main",
+            "control-ssdaq = socs.cli.ssdaq:control_ssdaq",
+            "ssdaq = socs.cli.ssdaq:ssdaq",
+            "ssdatawriter = socs.cli.ssdaq:ssdatawriter",
+            "ss-example-listener = socs.cli.ssdaq:ss_example_listener",
+        ],
         "ocs.plugins": ["socs = socs.plugin"],
     },
     classifiers=[

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 def run_dir() -> Path:
     """Where pid files and the control socket are: ``SOCS_RUN_DIR``, or ``/tmp`` as in SSDAQ."""
-    return Path(os.environ.get("SOCS_RUN_DIR") or "/tmp")  # noqa: S108
+    return Path(os.environ.get("SOCS_RUN_DIR") or "/tmp").absolute()  # noqa: S108
 
 
 def control_path() -> Path:

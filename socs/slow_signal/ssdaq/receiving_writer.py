@@ -19,12 +19,11 @@ import zmq
 from socs.closing import Closing
 from socs.errors import ConfigError
 from socs.problems import Problems
-from socs.slow_signal import pixels
+from socs.slow_signal import pixels, store
 from socs.slow_signal.layout import READOUT, Readouts
 from socs.slow_signal.listen import ANY
 from socs.slow_signal.readout import MESSAGES, SECOND
 from socs.slow_signal.settings import WriterSettings
-from socs.slow_signal.store import SSFileWriter
 
 BATCH = 256  # messages taken at once; 4 MB
 HIGH_WATER_MARK = 20_000  # messages that may wait; 340 MB, 2000 s of a camera
@@ -106,7 +105,7 @@ class ReceivingFileWriter(Closing):
                 self._socket.bind(address)
             else:
                 self._socket.connect(address)
-            self.files: SSFileWriter = settings.writer(report=report, **more)
+            self.files: store.SSFileWriter = settings.writer(report=report, **more)
         except zmq.ZMQError as error:
             self._context.destroy(0)
             raise ConfigError(f"cannot listen to {address}: {error.strerror}") from error
@@ -186,3 +185,30 @@ class ReceivingFileWriter(Closing):
             self._problems.report(
                 "missed", f"{lost} readouts did not come from the publisher", time.monotonic()
             )
+
+
+class SSFileWriter(ReceivingFileWriter):
+    """Writes what a publisher sends, as SSDAQ has it: ``start()``, and ``close()`` at the end.
+
+    Args:
+        file_prefix, folder, file_enumerator: see :class:`.WriterSettings`.
+        ip, port: of the publisher.
+        more: other fields of :class:`.WriterSettings`, such as ``layout``.
+
+    Raises:
+        ConfigError: a setting is wrong, or the address cannot be used.
+    """
+
+    def __init__(
+        self,
+        file_prefix: str,
+        folder: str = "",
+        file_enumerator: str | None = None,
+        *,
+        ip: str = WriterSettings.ip,
+        port: int = WriterSettings.port,
+        **more: Any,
+    ) -> None:
+        super().__init__(
+            WriterSettings(file_enumerator, file_prefix, folder, ip, int(port), **more)
+        )

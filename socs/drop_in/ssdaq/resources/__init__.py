@@ -1,0 +1,1 @@
+"""The configuration that ``control-ssdaq`` uses when it is given none."""
