@@ -10,8 +10,9 @@ from pathlib import Path
 
 from socs.archive.copier import HANG, ROOM, Copier
 from socs.archive.moving import Mover
-from socs.archive.prune_local import LocalSources
+from socs.archive.other_machine import add_ssh_options, host_and_user, sources_at
 from socs.archive.pull import Pull
+from socs.archive.rsync import Rsync
 from socs.archive.selection import ALL, ARCHIVE_NAMES
 from socs.archive.sources import Sources
 from socs.archive.storage import DIRECTORY_MODE, FILE_MODE, RESERVED, Storage
@@ -128,20 +129,17 @@ class ArchiveSettings:
 
     def sources(self) -> Sources:
         """What deletes files where they were written: on this machine, or on ``host``."""
-        if self.host is None:
-            return LocalSources(DataRoots(self.roots), self.data_dir)
-        from socs.archive.prune_remote import RemoteSources  # noqa: PLC0415
-        from socs.archive.rsync import Rsync  # noqa: PLC0415
-
-        rsync = Rsync(
-            host=self.host,
-            user=self.user,
-            port=self.ssh_port,
-            key=self.ssh_key,
-            options=tuple(self.rsync_options),
-            bandwidth_limit=self.bandwidth_limit,
-        )
-        return RemoteSources(rsync, self.roots, self.data_dir)
+        rsync = None
+        if self.host is not None:
+            rsync = Rsync(
+                host=self.host,
+                user=self.user,
+                port=self.ssh_port,
+                key=self.ssh_key,
+                options=tuple(self.rsync_options),
+                bandwidth_limit=self.bandwidth_limit,
+            )
+        return sources_at(rsync, self.roots, self.data_dir)
 
 
 def archive_settings(args: argparse.Namespace) -> ArchiveSettings:
@@ -153,9 +151,7 @@ def archive_settings(args: argparse.Namespace) -> ArchiveSettings:
     for option, value in (("--target", args.target), ("--data-dir", args.data_dir)):
         if not value:
             raise ConfigError(f"{option} is not set; the archiver needs it")
-    host, user = args.host, args.user
-    if host and "@" in host:  # as in rsync's own way to write it
-        user, _, host = host.rpartition("@")
+    host, user = host_and_user(args)
     try:
         rsync_options = shlex.split(args.rsync_options)
     except ValueError as error:
@@ -188,7 +184,8 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     """Add the options that :func:`archive_settings` reads."""
     _add_what(group)
     _add_how(group)
-    _add_ssh(group)
+    add_ssh_options(group)
+    _add_rsync(group)
 
 
 def _add_what(group: argparse._ArgumentGroup) -> None:
@@ -288,19 +285,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_ssh(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--host",
-        metavar="[USER@]HOST",
-        help="machine that the files are on, reached with rsync over ssh (default: this one)",
-    )
-    group.add_argument("--user", metavar="NAME", help="user to log in as on --host")
-    group.add_argument(
-        "--ssh-port", type=whole(1), metavar="PORT", help="port of the SSH server (default 22)"
-    )
-    group.add_argument(
-        "--ssh-key", metavar="FILE", help="private key for --host, without a passphrase"
-    )
+def _add_rsync(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--bandwidth-limit", type=whole(1), metavar="KIB/S", help="limit of rsync [KiB/s]"
     )

@@ -15,18 +15,15 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from socs.archive.operations import policy_of
+from socs.archive.other_machine import add_ssh_options, host_and_user, sources_at
 from socs.archive.prune import Decision, Prune, Pruned
-from socs.archive.prune_local import LocalSources
-from socs.archive.prune_remote import RemoteSources
 from socs.archive.rsync import Rsync
 from socs.archive.sources import DELETED, OUTCOMES, Sources
 from socs.cli.file_options import need_copies
 from socs.cli.output import escaped, json_line, tab_separated
-from socs.dataroots import DataRoots
 from socs.db.engine import Database
 from socs.db.file_filter import FileFilter
 from socs.errors import ConfigError
-from socs.options import whole
 
 COLUMNS = ("outcome", "id", "size", "source", "why")
 PRUNE = (
@@ -44,7 +41,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     prune.add_argument("--delete", action="store_true", help="delete, and not only say what")
     _add_places(prune)
     _add_choice(prune)
-    _add_remote(prune)
+    add_ssh_options(prune)
     prune.add_argument("--quiet", action="store_true", help="print numbers, not each file")
 
 
@@ -84,21 +81,6 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", metavar="NAME", help="only of this format")
 
 
-def _add_remote(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--host",
-        metavar="[USER@]HOST",
-        help="machine that the files are on, reached with rsync over ssh (default: this one)",
-    )
-    parser.add_argument("--user", metavar="NAME", help="user to log in as on --host")
-    parser.add_argument(
-        "--ssh-port", type=whole(1), metavar="PORT", help="port of the SSH server (default 22)"
-    )
-    parser.add_argument(
-        "--ssh-key", metavar="FILE", help="private key for --host, without a phrase"
-    )
-
-
 def _directory(text: str) -> str:
     if not os.path.isabs(text) or not text.strip("/"):
         raise argparse.ArgumentTypeError(f"{text!r} is not an absolute path below /")
@@ -121,14 +103,15 @@ def _prune(database: Database, args: argparse.Namespace) -> int:
 
 
 def _sources(args: argparse.Namespace) -> Sources:
-    if args.host is None:
+    host, user = host_and_user(args)
+    rsync = None
+    if host is None:
         for option, value in (("--user", args.user), ("--ssh-key", args.ssh_key)):
             if value is not None:
                 raise ConfigError(f"{option} is for another machine; give its --host as well")
-        return LocalSources(DataRoots(args.data_root), args.data_dir)
-    user, _, host = args.host.rpartition("@")
-    rsync = Rsync(host=host, user=args.user or user or None, port=args.ssh_port, key=args.ssh_key)
-    return RemoteSources(rsync, args.data_root, args.data_dir)
+    else:
+        rsync = Rsync(host=host, user=user, port=args.ssh_port, key=args.ssh_key)
+    return sources_at(rsync, args.data_root, args.data_dir)
 
 
 # -- what is shown --------------------------------------------------------------------------------
