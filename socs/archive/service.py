@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from socs.archive.archiver import Archiver
 from socs.archive.markers import Markers
 from socs.archive.moving import Job
@@ -16,9 +14,8 @@ from socs.archive.paths import SMURF, TIMESTREAMS
 from socs.archive.selection import ALL
 from socs.archive.settings import ArchiveSettings
 from socs.db import copies
-from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
-from socs.errors import OurError, PeerError, StorageUnavailable
+from socs.errors import OurError, PeerError
 from socs.problems import Problems
 
 MARKER_PERIOD = 60.0  # s between two looks whether a day is complete
@@ -89,7 +86,7 @@ class ArchiveService:
         return status
 
     def _prepare(self, database: Database, *, create: bool) -> None:
-        _ensure_tables(database, create=create)
+        copies.ensure_table(database, create=create)
         self._prepared.set()
 
     def _archived(self, jobs: Sequence[Job]) -> None:
@@ -113,22 +110,3 @@ class ArchiveService:
                 self._problems.report("defect", self._marker_problem, time.monotonic())
             # What is not there yet, the tables for one, is tried again before long.
             self._stopping.wait(MARKER_PERIOD if self._marker_problem is None else 5.0)
-
-
-def _ensure_tables(database: Database, *, create: bool) -> None:
-    """Make sure that the tables are there.
-
-    Raises:
-        StorageUnavailable: one is missing and ``create`` is False, or may not be created.
-    """
-    if create:
-        copies.create_table(database)
-        return
-    with database.read() as connection:
-        inspector = sa.inspect(connection)
-        missing = [t.name for t in (files.table, copies.table) if not inspector.has_table(t.name)]
-    if missing:
-        raise StorageUnavailable(
-            f"{database.description} lacks {', '.join(missing)}: "
-            "run `socs files create`, or set --create-table true"
-        )

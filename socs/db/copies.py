@@ -364,3 +364,16 @@ def create_table(database: Database) -> bool:
             return made
         table.create(connection)
     return True
+
+
+def ensure_table(database: Database, *, create: bool) -> None:
+    """Make sure that the table of the copies, and the files table, are there.
+
+    Raises:
+        ConfigError: as :func:`create_table` of the files table.
+        StorageUnavailable: one is missing and ``create`` is False, or may not be created.
+    """
+    if create:
+        create_table(database)
+    else:
+        files.need_tables(database, [files.table, table])

@@ -112,11 +112,7 @@ def ensure_table(database: Database, *, create: bool) -> bool:
     """
     if create:
         return create_table(database)
-    if missing := missing_tables(database):
-        raise StorageUnavailable(
-            f"{database.description} lacks {', '.join(missing)}: "
-            "run `socs files create`, or set --create-table true"
-        )
+    need_tables(database, _tables())
     return False
 
 
@@ -129,9 +125,26 @@ def drop_table(database: Database) -> None:
 
 def missing_tables(database: Database) -> list[str]:
     """Names of the tables that :func:`create_table` would create."""
+    return _missing(database, _tables())
+
+
+def need_tables(database: Database, tables: Iterable[sa.Table]) -> None:
+    """Make sure that ``tables`` are there.
+
+    Raises:
+        StorageUnavailable: one is missing (the message names it), or the server is not there.
+    """
+    if missing := _missing(database, tables):
+        raise StorageUnavailable(
+            f"{database.description} lacks {', '.join(missing)}: "
+            "run `socs files create`, or set --create-table true"
+        )
+
+
+def _missing(database: Database, tables: Iterable[sa.Table]) -> list[str]:
     with database.read() as connection:
         inspector = sa.inspect(connection)
-        return [t.name for t in _tables() if not inspector.has_table(t.name)]
+        return [t.name for t in tables if not inspector.has_table(t.name)]
 
 
 def _tables() -> list[sa.Table]:
