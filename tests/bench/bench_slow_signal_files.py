@@ -6,8 +6,8 @@ rounds interleaved, medians. Rates are readouts per second of the clock, and (in
 process's CPU time: other programs slow down the former only. Files are written as the builder
 writes them: 10 readouts at a time, journal, HDF5, flushed to the disk and named.
 
-With ``--peer`` the peer's own classes do the same in the same run: give a Python that can import
-SSDAQ's ``ssdaq.data.io``, for example ``--peer "/tmp/peer/bin/python" --peer-path /tmp/SSDAQ``.
+Where SSDAQ is set up (see :mod:`tests.ssdaq_peer`), its own writers and readers do the same in the
+same run, and we read their files; then there are ratios, too.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import statistics
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,49 +31,12 @@ from socs.slow_signal.store import SSDataReader, formats
 from socs.slow_signal.store.naming import Names
 from socs.slow_signal.store.series import FileSeries, SeriesSettings
 from tests.camera_data import random_walk
+from tests.ssdaq_peer import VERSIONS, Peer, missing, peer_of, save
 
 TOGETHER = 10  # readouts, as the assembler hands them over
-FIGURES = ("bytes", "write", "read", "column", "random")
+RATES = ("write", "read", "column", "random")
+BY_US = "by us: "  # before the name of a rate at which we read a file of SSDAQ
 Figures = dict[str, list[tuple[float, float]]]  # readouts/s by clock and by CPU
-
-PEER = """
-import json, sys, time
-import numpy as np
-from ssdaq.data import SSReadout
-from ssdaq.data.io import SSDataReader, SSDataWriter
-path, count, picks = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-rows = np.load(path + ".npy")[:count]
-readouts = [
-    SSReadout(int(r["tack"]), int(r["number"]), int(r["cpu_ns"]) // 10**9,
-              int(r["cpu_ns"]) % 10**9, r["counts"] * (0.03815 * 2.0))
-    for r in rows
-]
-def timed(do):
-    clock, cpu = time.perf_counter(), time.process_time()
-    number = do()
-    return number / (time.perf_counter() - clock), number / (time.process_time() - cpu)
-def write():
-    writer = SSDataWriter(path)
-    for readout in readouts:
-        writer.write_readout(readout)
-    writer.close_file()
-    return count
-def read():
-    for _ in reader.read():
-        pass
-    return count
-def random():
-    for number in np.random.default_rng(1).integers(0, count, picks):
-        reader[int(number)]
-    return picks
-result = {"write": timed(write)}
-reader = SSDataReader(path)
-result["read"] = timed(read)
-reader.close_file()
-reader = SSDataReader(path)
-result["random"] = timed(random)
-print(json.dumps(result))
-"""
 
 
 @contextmanager
@@ -107,6 +69,12 @@ def measure(folder: Path, layout: str, readouts: Readouts, picks: int, figures: 
     count = len(readouts)
     with timed(figures, "write", count):
         path = write(folder, layout, readouts)
+    measure_reading(path, count, picks, figures)
+    path.unlink()
+
+
+def measure_reading(path: Path, count: int, picks: int, figures: Figures) -> None:
+    """Size of a file, and how fast we read it."""
     figures["bytes"] = [(path.stat().st_size / count, 0.0)]
     with SSDataReader(path) as reader, timed(figures, "read", count):
         for _ in reader.read():
@@ -116,72 +84,100 @@ def measure(folder: Path, layout: str, readouts: Readouts, picks: int, figures: 
     with SSDataReader(path) as reader, timed(figures, "random", picks):
         for number in np.random.default_rng(1).integers(0, count, picks):
             reader[number]
-    path.unlink()
 
 
 def measure_peer(
-    folder: Path, command: str, source: str, count: int, picks: int, figures: Figures
+    folder: Path, peer: Peer, readouts: Readouts, picks: int, figures: Figures
 ) -> None:
-    """One round of the peer, in a process of its own."""
+    """One round of SSDAQ, in a process of its own; then we read its file."""
     path = folder / "peer.hdf5"
-    done = subprocess.run(
-        [*shlex.split(command), "-c", PEER, str(path), str(count), str(picks)],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": source},
-    )
-    for name, rates in json.loads(done.stdout.splitlines()[-1]).items():
-        figures.setdefault(name, []).append(tuple(rates))
-    figures["bytes"] = [(path.stat().st_size / count, 0.0)]
-    with SSDataReader(path) as reader, timed(figures, "ours", count):
-        for _ in reader.read():
-            pass
+    source = save(folder / "readouts.npz", readouts)
+    rates = json.loads(peer.run("rates", path, source, picks, timeout=600))
+    for name, both in rates.items():
+        figures.setdefault(name, []).append(tuple(both))
+    ours: Figures = {}
+    measure_reading(path, len(readouts), picks, ours)
     path.unlink()
+    figures["bytes"] = ours.pop("bytes")
+    for name, (both,) in ours.items():
+        figures.setdefault(BY_US + name, []).append(both)
 
 
-def shown(values: list[tuple[float, float]] | None) -> str:
-    """Medians of both kinds of rates."""
-    if not values:
-        return "-"
+def medians(values: list[tuple[float, float]]) -> tuple[float, float]:
+    """By the clock and by CPU time."""
     clock, cpu = (statistics.median(kind) for kind in zip(*values, strict=True))
-    digits = 1 if clock < 100 else 0
-    return f"{clock:,.{digits}f} ({cpu:,.{digits}f})"
+    return clock, cpu
+
+
+def shown(figures: Figures, prefix: str = "") -> str:
+    """The rates whose names begin with ``prefix``, a column each."""
+    columns = []
+    for name in RATES:
+        both = medians(figures[prefix + name]) if prefix + name in figures else None
+        digits = 1 if both and both[0] < 100 else 0
+        text = f"{both[0]:,.{digits}f} ({both[1]:,.{digits}f})" if both else "-"
+        columns.append(f"{text:>20}")
+    return " ".join(columns)
+
+
+def ratios(ours: Figures, theirs: Figures, prefix: str = "") -> str:
+    """How many times as fast we are."""
+    columns = []
+    for name in RATES:
+        text = "-"
+        if prefix + name in ours and name in theirs:
+            pair = zip(medians(ours[prefix + name]), medians(theirs[name]), strict=True)
+            text = "{:,.2f} ({:,.2f})".format(*(mine / other for mine, other in pair))
+        columns.append(f"{text:>20}")
+    return " ".join(columns)
+
+
+def print_table(results: Mapping[str, Figures]) -> None:
+    """A row for each layout and each version of SSDAQ, then ratios."""
+    names = " ".join(f"{name + ' [1/s]':>20}" for name in RATES)
+    print(f"{'':26} {'bytes':>7} {names}")
+    for name, figures in results.items():
+        print(f"{name:26} {figures['bytes'][0][0]:7,.0f} {shown(figures)}")
+    native = results[formats.NATIVE]
+    for name, theirs in results.items():
+        if BY_US + "read" not in theirs:
+            continue
+        size = native["bytes"][0][0] / theirs["bytes"][0][0]
+        print(f"{'its file, by us':26} {'':7} {shown(theirs, BY_US)}")
+        print(f"  {'/ ' + name:24} {'':7} {ratios(theirs, theirs, BY_US)}")
+        print(f"  {'native / ' + name:24} {size:7.2f} {ratios(native, theirs)}")
 
 
 def main(args: list[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--readouts", type=int, default=20_000, help="of a native file")
-    parser.add_argument("--exchange", type=int, default=4_000, help="of a file of the peers")
+    parser.add_argument("--exchange", type=int, default=2_000, help="of a file of other layouts")
     parser.add_argument("--picks", type=int, default=1_000, help="readouts at random")
+    parser.add_argument("--peer-picks", type=int, default=20, help="the same of SSDAQ's files")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peer", help="command of a Python that can import the peer")
-    parser.add_argument("--peer-path", default="", help="where the peer's package is")
     options = parser.parse_args(args)
     readouts = random_walk(options.readouts, first=2)
-    tasks: dict[str, Callable[[Path, Figures], None]] = {}
+    some = readouts[: options.exchange]
+    tasks: dict[str, Callable[..., None]] = {}
     for layout in formats.LAYOUTS:
-        some = readouts if layout == formats.NATIVE else readouts[: options.exchange]
-        tasks[layout] = lambda folder, figures, layout=layout, some=some: measure(
-            folder, layout, some, options.picks, figures
-        )
-    if options.peer:
-        tasks["peer"] = lambda folder, figures: measure_peer(
-            folder, options.peer, options.peer_path, options.exchange, 20, figures
-        )
+        written = readouts if layout == formats.NATIVE else some
+        tasks[layout] = partial(measure, layout=layout, readouts=written, picks=options.picks)
+    for layout, (_, commit, _) in VERSIONS.items():
+        if reason := missing(layout):
+            print(reason)
+        else:
+            tasks[f"SSDAQ {commit}"] = partial(
+                measure_peer, peer=peer_of(layout), readouts=some, picks=options.peer_picks
+            )
     results: dict[str, Figures] = {name: {} for name in tasks}
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as directory:
-        np.save(f"{directory}/peer.hdf5.npy", readouts[: options.exchange])
         for _ in range(options.rounds):
             for name, task in tasks.items():
-                task(Path(directory), results[name])
-    print(f"{'':8} {'bytes':>7} " + " ".join(f"{name + ' [1/s]':>20}" for name in FIGURES[1:]))
-    for name, figures in results.items():
-        columns = " ".join(f"{shown(figures.get(figure)):>20}" for figure in FIGURES[1:])
-        print(f"{name:8} {figures['bytes'][0][0]:7,.0f} {columns}")
-    if options.peer:
-        print(f"the peer's file, read by us: {shown(results['peer']['ours'])}")
+                task(Path(directory), figures=results[name])
+    print(f"load {load:.1f} before, {os.getloadavg()[0]:.1f} after")
+    print_table(results)
 
 
 if __name__ == "__main__":
