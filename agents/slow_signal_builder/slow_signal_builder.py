@@ -96,7 +96,7 @@ class SlowSignalBuilder:
                  'modules': [{'module': 0, 'packets': 100, ...}, ...],
                  'publishing': True,
                  'publishers': [{'name': '127.0.0.101:5555', 'published': 1000, ...}],
-                 'writer': {'path': '/data/.../SlowSignalData2026-11-21.13.05.hdf5', ...},
+                 'writer': {'file': '/data/.../SlowSignalData2026-11-21.13.05.hdf5', ...},
                  'last_files': ['/data/.../SlowSignalData2026-11-21.12.05.hdf5'],
                  'backlog': 0,
                  'database': {'where': 'MariaDB ocs@db:3306/files', 'state': 'up', ...},

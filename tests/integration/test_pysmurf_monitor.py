@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +17,7 @@ from socs.sim.ports import free_port
 from socs.sim.pysmurf_publisher import Publisher
 from socs.sim.site import AgentInstance, Site
 from socs.testing import wait_until
+from tests.feeds import Heard, listening
 from tests.harness import rows
 
 MONITOR = "pysmurf-monitor"
@@ -164,38 +162,14 @@ def test_rescan_finds_what_was_never_announced(monitor: Monitor) -> None:
 
 
 @pytest.fixture
-def listening(sqlite_monitor: Monitor, tmp_path: Path) -> Iterator[Callable[[], list[dict]]]:
-    """What ``ocs-client-cli listen --json`` prints for all feeds of the monitor."""
-    output = tmp_path / "feeds.jsonl"
-    program = Path(sys.executable).with_name("ocs-client-cli")
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [program, "listen", "--json", f"observatory.{MONITOR}.feeds."],
-            env={**os.environ, **sqlite_monitor.site.environment(), "PYTHONUNBUFFERED": "1"},
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-
-    def messages() -> list[dict]:
-        found = []
-        for line in output.read_text().splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-        return found
-
-    try:
-        wait_until(messages, 20, "the listener to hear something")
+def heard(sqlite_monitor: Monitor, tmp_path: Path) -> Iterator[Heard]:
+    with listening(sqlite_monitor.site, MONITOR, tmp_path / "feeds.jsonl") as messages:
         yield messages
-    finally:
-        process.kill()
-        process.wait()
 
 
-def test_feeds(sqlite_monitor: Monitor, listening: Callable[[], list[dict]]) -> None:
-    def heard(*words: str) -> bool:
-        return any(all(word in json.dumps(message) for word in words) for message in listening())
+def test_feeds(sqlite_monitor: Monitor, heard: Heard) -> None:
+    def says(*words: str) -> bool:
+        return any(all(word in json.dumps(message) for word in words) for message in heard())
 
     with sqlite_monitor.publisher() as publisher:
         publisher.publish({"channels": [1, 2], "bad": float("nan")}, "session_data")
@@ -204,15 +178,15 @@ def test_feeds(sqlite_monitor: Monitor, listening: Callable[[], list[dict]]) -> 
         for value in (1, 2.5, True):
             publisher.publish({"path": "AMCc.Open[0]", "value": value, "type": "int"}, "metadata")
         publisher.publish({"path": "AMCc.Open[0]", "value": "text", "type": "str"}, "metadata")
-    wait_until(lambda: heard("pysmurf_session_data", "half way", "crate1slot2"), 10)
-    wait_until(lambda: heard("pysmurf_session_data", '"channels": [1, 2]', "null"), 10)
-    wait_until(lambda: heard("ufm_mv1_meta", "AMCcOpen0", "[1.0, 2.5, 1.0]"), 10)
-    wait_until(lambda: heard("counters", "datagrams_received"), 10)
+    wait_until(lambda: says("pysmurf_session_data", "half way", "crate1slot2"), 10)
+    wait_until(lambda: says("pysmurf_session_data", '"channels": [1, 2]', "null"), 10)
+    wait_until(lambda: says("ufm_mv1_meta", "AMCcOpen0", "[1.0, 2.5, 1.0]"), 10)
+    wait_until(lambda: says("counters", "datagrams_received"), 10)
     sqlite_monitor.wait_for("metadata_type_changed", 1)
 
 
 def test_register_values_of_the_last_second_are_published_at_the_stop(
-    sqlite_monitor: Monitor, listening: Callable[[], list[dict]]
+    sqlite_monitor: Monitor, heard: Heard
 ) -> None:
     with sqlite_monitor.publisher("STREAMER:last") as publisher:
         publisher.publish({"path": "early", "value": 1, "type": "int"}, "metadata")
@@ -220,7 +194,7 @@ def test_register_values_of_the_last_second_are_published_at_the_stop(
         publisher.publish({"path": "late", "value": 77, "type": "int"}, "metadata")
         sqlite_monitor.client.run.stop()
         sqlite_monitor.client.run.wait(timeout=20)
-    wait_until(lambda: "77.0" in json.dumps(listening()), 10)
+    wait_until(lambda: "77.0" in json.dumps(heard()), 10)
 
 
 def test_missing_table_is_a_trouble_even_before_the_first_file(site, tmp_path: Path) -> None:

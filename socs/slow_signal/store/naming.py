@@ -92,10 +92,14 @@ class Names:
     def given_out(self, path: Path) -> None:
         """Remember a number, also when the file is moved away later."""
         if self.enumerator == "order" and (number := self._number(path.name)) is not None:
-            temporary = self._memory.with_name(self._memory.name + PART)
             with suppress(OSError):  # the names of the files tell it as well, while they are there
-                temporary.write_text(f"{number}\n")
-                os.replace(temporary, self._memory)
+                part_of(self._memory).write_text(f"{number}\n")
+                os.replace(part_of(self._memory), self._memory)
+
+    def tidy(self) -> None:
+        """Remove what was left by a program that was killed while it noted a number."""
+        with suppress(OSError):
+            part_of(self._memory).unlink(missing_ok=True)
 
     def journals(self) -> list[Path]:
         """Journals of files with this prefix, by name.

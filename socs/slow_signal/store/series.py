@@ -117,6 +117,7 @@ class FileSeries:
     def start(self, now: float) -> None:
         """Take up what an earlier writer of these files has left."""
         self._flushed = self._synced = now
+        self._names.tidy()
         self._settle(now)
 
     def write(self, readouts: Readouts, now: float) -> None:

@@ -218,6 +218,13 @@ def test_what_a_writer_left_is_completed_by_the_next(make) -> None:
     assert again.files() == [f"{DATE}.1.hdf5", f"{DATE}.hdf5"]
 
 
+def test_nothing_is_left_of_a_number_that_was_being_noted(make) -> None:
+    half = make("order").folder / ".Cameralast-number.part"
+    half.write_text("1")
+    make("order").series.start(0.0)
+    assert not half.exists()
+
+
 def test_journals_of_a_writer_that_lives_are_left_alone(make) -> None:
     writer = make()
     writer.write(random_walk(70))
