@@ -14,7 +14,6 @@ from socs.slow_signal.ssdaq.assembler import ReadoutAssembler
 from socs.slow_signal.ssdaq.control import control_path
 from socs.slow_signal.ssdaq.outlet import CustomPublisher
 
-PID_FILE = "ssdaq_daemon.pid"
 SECTION = "ReadoutAssemblerDaemon"
 
 log = logging.getLogger("ssdaq")

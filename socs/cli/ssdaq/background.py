@@ -24,7 +24,7 @@ def into_background(command: Sequence[str], stdout: Path, stderr: Path) -> int:
     """Start ``command``, and wait until it has reported that it is up; its process number.
 
     Args:
-        command: options of this Python; ``--report-to`` with the number for :class:`Report` follows.
+        command: options of this Python; ``--report-to`` with a number follows (:class:`Report`).
         stdout, stderr: files to which its output is added.
 
     Raises:

@@ -1,4 +1,7 @@
-"""``control-ssdaq``: starts, stops and commands a readout assembler and a file writer."""
+"""``control-ssdaq``: starts, stops and commands a readout assembler and a file writer.
+
+What only ``start`` needs is loaded by it: HDF5 for one takes long to load.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from socs.cli.ssdaq import assembling, file_writing
 from socs.cli.ssdaq.background import UP, Report, into_background
 from socs.cli.ssdaq.pid_file import running, stop
 from socs.cli.ssdaq.running import set_up_log
 from socs.errors import ConfigError, OurError, SocsError
-from socs.slow_signal.settings import Configuration, DaemonSettings, read_configuration
 from socs.slow_signal.ssdaq.control import TIMEOUT, ask, control_path, run_dir
 
+if TYPE_CHECKING:
+    from socs.slow_signal.settings import Configuration, DaemonSettings
+
 STOP_TIMEOUT = 40.0  # s; each of the threads that end may take 10 s
+ASSEMBLER_PID = "ssdaq_daemon.pid"
+WRITER_PID = "ssdaq_writer_daemon.pid"
 DEFAULT = "ssdaq-default-config.yaml"
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 NOT_RUNNING = "does not run; there is nothing to stop"
@@ -70,15 +76,17 @@ class Job:
 @to_whom
 def start_roa(daemon: bool, config: str | None, report_to: int | None) -> None:
     """Start a readout assembler, with the configuration file CONFIG or a default one"""
-    path = run_dir() / assembling.PID_FILE
+    from socs.cli.ssdaq.assembling import assemble  # noqa: PLC0415
+
+    path = run_dir() / ASSEMBLER_PID
     chosen = _configuration(config)
     job = Job(
         "readout assembler",
-        assembling.SECTION,
+        "ReadoutAssemblerDaemon",
         chosen.assembler_daemon,
         path,
         ["roa", *_words(config)],
-        lambda up: assembling.assemble(chosen, pid_path=path, up=up),
+        lambda up: assemble(chosen, pid_path=path, up=up),
     )
     _start(job, daemon, report_to)
 
@@ -97,7 +105,9 @@ def start_dw(
     report_to: int | None,
 ) -> None:
     """Start a data writer, with the configuration file CONFIG or a default one"""
-    path = run_dir() / file_writing.PID_FILE
+    from socs.cli.ssdaq.file_writing import write_files  # noqa: PLC0415
+
+    path = run_dir() / WRITER_PID
     chosen = _configuration(config)
     words, writer = ["dw"], chosen.writer
     if filename_prefix is not None:
@@ -108,16 +118,18 @@ def start_dw(
         writer = replace(writer, folder=output_folder)
     job = Job(
         "readout writer",
-        file_writing.SECTION,
+        "ReadoutFileWriterDaemon",
         chosen.writer_daemon,
         path,
         [*words, *_words(config)],
-        lambda up: file_writing.write_files(writer, pid_path=path, up=up),
+        lambda up: write_files(writer, pid_path=path, up=up),
     )
     _start(job, daemon, report_to)
 
 
 def _configuration(config: str | None) -> Configuration:
+    from socs.slow_signal.settings import read_configuration  # noqa: PLC0415
+
     if config is not None:
         return read_configuration(Path(config))
     with resources.as_file(resources.files("ssdaq.resources") / DEFAULT) as path:
@@ -187,14 +199,14 @@ seconds = click.option(
 @seconds
 def stop_roa(timeout: float) -> None:
     """Stop a running readout assembler"""
-    _stop(assembling.PID_FILE, "readout assembler", timeout)
+    _stop(ASSEMBLER_PID, "readout assembler", timeout)
 
 
 @stop_group.command("dw")
 @seconds
 def stop_dw(timeout: float) -> None:
     """Stop a running readout writer"""
-    _stop(file_writing.PID_FILE, "readout writer", timeout)
+    _stop(WRITER_PID, "readout writer", timeout)
 
 
 def _stop(name: str, what: str, timeout: float) -> None:

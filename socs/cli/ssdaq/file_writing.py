@@ -20,8 +20,6 @@ from socs.slow_signal.register import FileRegister
 from socs.slow_signal.settings import WriterSettings
 from socs.slow_signal.ssdaq.receiving_writer import ReceivingFileWriter
 
-PID_FILE = "ssdaq_writer_daemon.pid"
-SECTION = "ReadoutFileWriterDaemon"
 LAST_FILE = 5.0  # s for which the end waits for the last file's row
 PAUSE = 0.05  # s between looks for it
 INSTANCE = "ssdaq-writer"  # in the files table, and the directory of the spool

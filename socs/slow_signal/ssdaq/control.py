@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import zmq
@@ -28,19 +28,21 @@ import zmq
 from socs.closing import Closing
 from socs.errors import ConfigError, OurError
 from socs.problems import Problems, printable
-from socs.slow_signal.stream import SlowSignalStream
+
+if TYPE_CHECKING:
+    from socs.slow_signal.stream import SlowSignalStream
 
 NAME = "ssdaq-control"  # of the socket's file
 MAX_REQUEST = 1000  # bytes
 LINGER = 500  # ms that the last answer may take to leave
 TIMEOUT = 5.0  # s for which a client waits
-STOPPING_TIMEOUT = 5.0  # s for a command at hand
+STOPPING_TIMEOUT = 5.0  # s for the command at hand when it ends
 OWNER_ONLY = 0o600
 NOBODY = "is a readout assembler running?"
 
 Command = Callable[[list[str]], str]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ssdaq")
 
 
 def run_dir() -> Path:
@@ -111,7 +113,7 @@ class ControlSocket(Closing):
         report: Callable[[str], None] = log.warning,
     ) -> None:
         self._commands, self.path = commands, path
-        self._report, self._problems = report, Problems(report)
+        self._problems = Problems(report)
         if _connects(path) is None:
             raise ConfigError(
                 f"another readout assembler answers at {path}; stop it, or set SOCS_RUN_DIR to "
@@ -148,7 +150,7 @@ class ControlSocket(Closing):
 
     def _answer(self) -> str:
         request = b" ".join(self._socket.recv_multipart())
-        self._report(f"command: {printable(request.decode('ascii', 'replace'))}")
+        log.info("command: %s", printable(request.decode("ascii", "replace")))
         try:
             return answer(self._commands, request)
         except Exception as error:  # of a defect; commanding goes on
@@ -165,6 +167,8 @@ class ControlSocket(Closing):
         self._ends[1].close()
         if not self._thread.is_alive():
             self._context.term()
+            if _connects(self.path) is not None:  # not that of a later assembler
+                self.path.unlink(missing_ok=True)
 
 
 def ask(request: str, path: Path, timeout: float = TIMEOUT) -> str:
