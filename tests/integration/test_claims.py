@@ -26,10 +26,7 @@ from socs.db.claims import Archived, Failure
 from socs.db.copies import ARCHIVED, COPYING, FAILED, IGNORED, MISSING, WAITING
 from socs.db.engine import AlreadyStored, Database
 from socs.errors import RowRefused, StorageUnavailable
-
-NOW = 1_700_000_000.25  # UNIX time [s]
-LEASE = 300.0
-MAX_ATTEMPTS = 5
+from tests.copies_table import LEASE, MAX_ATTEMPTS, NOW, add, claim, row
 
 
 @pytest.fixture
@@ -38,49 +35,6 @@ def database(files_env) -> Iterator[Database]:
     copies.create_table(database)
     yield database
     database.close()
-
-
-def add(database: Database, count: int = 1, **values: Any) -> list[int]:
-    """Announce files; their ids."""
-    common = {
-        "timestamp": files.utc_text(NOW),
-        "instance_id": "monitor",
-        "copied": False,
-        "failed_copy_attempts": 0,
-        "md5sum": bytes(16),
-    }
-    with database.begin() as connection:
-        last = connection.execute(sa.select(sa.func.max(files.table.c.id))).scalar() or 0
-        rows = [{"path": f"/data/{last + n + 1}"} | common | values for n in range(count)]
-        files.add_entries(connection, [files.row_of(row) for row in rows])
-        query = sa.select(files.table.c.id).where(files.table.c.id > last)
-        return sorted(connection.execute(query).scalars())
-
-
-def claim(
-    database: Database,
-    owner: str = "a",
-    limit: int = 100,
-    *,
-    now: float = NOW,
-    until: float | None = None,
-    instances: Collection[str] = ("monitor",),
-    max_attempts: int = MAX_ATTEMPTS,
-    only: sa.ColumnElement[bool] | None = None,
-) -> list[int]:
-    """Ids of the files claimed, in their order."""
-    with database.begin() as connection:
-        rows = claims.claim(
-            connection,
-            owner,
-            list(instances),
-            limit=limit,
-            now=now,
-            until=now + LEASE if until is None else until,
-            max_attempts=max_attempts,
-            only=only,
-        )
-    return [row["id"] for row in rows]
 
 
 def settle(
@@ -103,12 +57,6 @@ def put_off(database: Database, ids: Collection[int], due: float, owner: str = "
     """Claimed files wait until ``due``."""
     with database.begin() as connection:
         claims.release(connection, owner, ids, due=due, cause="not_tried", detail="no disk")
-
-
-def row(database: Database, number: int) -> dict[str, Any]:
-    with database.read() as connection:
-        query = copies.with_state(files.table.c.id == number).add_columns(copies.table.c.owner)
-        return dict(connection.execute(query).mappings().one())
 
 
 def states(database: Database, ids: Collection[int]) -> list[str | None]:

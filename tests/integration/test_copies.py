@@ -30,10 +30,9 @@ from socs.db.copies import (
     WAITING,
 )
 from socs.db.engine import Database
+from tests.copies_table import ANNOUNCED, MAX_ATTEMPTS, NOW, add, claim, row, rows
 
-NOW = 1_700_000_000.25  # UNIX time [s]
-MAX_ATTEMPTS = 5
-ANNOUNCED, FOUND = bytes(16), b"\xff" * 16
+FOUND = b"\xff" * 16
 NEW = "new"
 NO_SUCH_FILE = 10**9
 
@@ -46,48 +45,9 @@ def database(files_env) -> Iterator[Database]:
     database.close()
 
 
-def add(database: Database, count: int = 1, **values: Any) -> list[int]:
-    """Announce files; their ids."""
-    common = {
-        "timestamp": files.utc_text(NOW),
-        "instance_id": "monitor",
-        "copied": False,
-        "failed_copy_attempts": 0,
-        "md5sum": ANNOUNCED,
-    }
-    with database.begin() as connection:
-        last = connection.execute(sa.select(sa.func.max(files.table.c.id))).scalar() or 0
-        rows = [{"path": f"/data/{last + n + 1}"} | common | values for n in range(count)]
-        files.add_entries(connection, [files.row_of(row) for row in rows])
-        query = sa.select(files.table.c.id).where(files.table.c.id > last)
-        return sorted(connection.execute(query).scalars())
-
-
-def rows(database: Database, *conditions: sa.ColumnElement[bool]) -> dict[int, dict[str, Any]]:
-    """By id."""
-    with database.read() as connection:
-        query = copies.with_state(*conditions).add_columns(copies.table.c.owner)
-        return {row["id"]: dict(row) for row in connection.execute(query).mappings()}
-
-
-def row(database: Database, number: int) -> dict[str, Any]:
-    return rows(database, files.table.c.id == number)[number]
-
-
 def do(database: Database, act: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     with database.begin() as connection:
         return act(connection, *arguments, **options)
-
-
-def claim(
-    database: Database, owner: str = "a", now: float = NOW, limit: int = 100, **options: Any
-) -> list[int]:
-    found = do(
-        *(database, claims.claim, owner, ["monitor"]),
-        **{"limit": limit, "now": now, "until": now + 300, "max_attempts": MAX_ATTEMPTS},
-        **options,
-    )
-    return [row["id"] for row in found]
 
 
 def outcome(number: int, state: str, attempts: int = 1) -> Failure:
@@ -493,7 +453,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(owner=OWNERS, limit=st.integers(1, 6))
     def claim(self, owner: str, limit: int) -> None:
-        got = claim(self.database, owner, self.now, limit)
+        got = claim(self.database, owner, limit, now=self.now)
         assert len(got) == len(set(got)) <= limit
         now = rows(self.database)
         assert all((now[n]["state"], now[n]["owner"]) == (COPYING, owner) for n in got)
