@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from socs.errors import ConfigError, RowRefused, StorageError, StorageUnavailabl
 CONNECT_TIMEOUT = 5  # s; per host
 STATEMENT_TIMEOUT = 10  # s; a server that hangs longer counts as down and is dialled again
 LOCK_WAIT = 5  # s; another client holding rows longer than this makes us try again
+LOOK = 0.01  # s between two attempts to have a new SQLite file
 MYSQL_VARIABLES = ("HOST", "PORT", "DATABASE", "USER", "PASSWORD")
 
 # What a server's error number means for the row or for the operator.
@@ -191,7 +193,7 @@ class Database:
 
         def connect() -> sqlite3.Connection:
             connection = sqlite3.connect(path, timeout=LOCK_WAIT, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous=FULL")
             return connection
 
@@ -270,6 +272,23 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have readers and writers of the file keep out of each other's way.
+
+    That is noted in a new file once, for which SQLite does not wait for another that is at it.
+    """
+    deadline = time.monotonic() + LOCK_WAIT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= deadline:
+                connection.close()
+                raise
+            time.sleep(LOOK)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

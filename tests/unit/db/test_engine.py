@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pymysql
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from socs.db import engine
 from socs.db.engine import (
     AlreadyStored,
     Database,
@@ -137,4 +139,34 @@ def test_transaction_is_rolled_back_by_an_error(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with database.begin() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar() == 0
+    database.close()
+
+
+@pytest.fixture
+def new_file(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """Somebody who is setting up a new SQLite file, which another connection does not wait for."""
+    with closing(sqlite3.connect(tmp_path / "files.sqlite")) as other:
+        other.execute("CREATE TABLE theirs (id)")
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+
+
+def test_new_file_that_another_sets_up_is_waited_for(
+    new_file: sqlite3.Connection, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(engine.time, "sleep", lambda seconds: new_file.commit())
+    database = Database({"SOCS_DATA_DIR": str(tmp_path)})
+    with database.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("SELECT count(*) FROM theirs").scalar() == 0
+    database.close()
+
+
+def test_new_file_that_stays_locked_is_told(
+    new_file: sqlite3.Connection, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(engine, "LOCK_WAIT", 0)
+    database = Database({"SOCS_DATA_DIR": str(tmp_path)})
+    with pytest.raises(StorageUnavailable, match="database is locked"):
+        database.ping()
     database.close()
