@@ -11,7 +11,7 @@ import queue
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class PacketLog(Closing):
         self.path = path
         self._batches: queue.Queue[_Batch | None] = queue.Queue(ROOM)
         try:
-            self._file: TextIO = path.open("w")
+            self._file = path.open("wb", buffering=0)
         except OSError as error:
             raise ConfigError(
                 f"packet_debug_stream_file: cannot write {path}: {error.strerror}"
@@ -80,9 +80,7 @@ class PacketLog(Closing):
         while (batch := self._batches.get()) is not None:
             lines = _lines(*batch)
             try:
-                self._file.writelines(lines)
-                if self._batches.empty():
-                    self._file.flush()
+                self._write("".join(lines).encode())
                 self.written += len(lines)
             except OSError as error:
                 if not self.dropped:
@@ -90,6 +88,11 @@ class PacketLog(Closing):
                 self.dropped += len(lines)
         with suppress(OSError):
             self._file.close()
+
+    def _write(self, text: bytes) -> None:
+        """Write all of ``text``; OSError if the disk does not take it."""
+        while text:
+            text = text[self._file.write(text) :]
 
 
 def _lines(

@@ -75,7 +75,7 @@ def count(
     A module is absent where all its amplitudes are NaN. Amplitudes are taken as float32 has them;
     ``residues`` is None where the counts tell that.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond 32 bits; NaN of unusual bits
         single = np.asarray(millivolts).astype(np.float32)
     exact = single.astype(np.float64)
     there = ~np.isnan(exact).all(axis=2)
