@@ -26,6 +26,9 @@ from socs.problems import printable
 
 CHUNK = 500  # files per query
 EXAMPLES = 20  # paths named in the result
+# Journals of files that the slow signal's writers have open, or that were damaged, and what becomes
+# a file, under another name, when it is whole.
+_UNFINISHED = re.compile(r"\.(?:journal(?:\.damaged-\d+)?|part)$")
 _LEADING_TIME = re.compile(r"(\d{10})(?:_|\.|$)")  # pysmurf names files <UNIX time>_<what>
 
 
@@ -33,20 +36,23 @@ _LEADING_TIME = re.compile(r"(\d{10})(?:_|\.|$)")  # pysmurf names files <UNIX t
 class Found:
     """What a rescan found, in numbers of files; ``examples`` are paths that were queued.
 
-    ``unreadable`` includes files whose names are not UTF-8.
+    ``unfinished`` are journals and parts of files that somebody writes; ``unreadable`` includes
+    files whose names are not UTF-8.
     """
 
     looked_at: int = 0
     known: int = 0
     queued: int = 0
     too_young: int = 0
+    unfinished: int = 0
     unreadable: int = 0
     examples: list[str] = field(default_factory=list)
 
     def summary(self, *, dry_run: bool) -> str:
         """One line for the operator."""
         done = "would be registered" if dry_run else "go to registration"
-        return f"Looked at {self.looked_at} files; {self.queued} {done}"
+        text = f"Looked at {self.looked_at} files; {self.queued} {done}"
+        return f"{text}; {self.unfinished} are unfinished" if self.unfinished else text
 
     def as_dict(self) -> dict[str, Any]:
         """Fit for session data."""
@@ -134,7 +140,9 @@ class Rescan:
                 if os.path.islink(path) or status.st_mtime < self.since:
                     continue
                 found.looked_at += 1
-                if status.st_mtime > now - self.min_age:
+                if _UNFINISHED.search(name):
+                    found.unfinished += 1
+                elif status.st_mtime > now - self.min_age:
                     found.too_young += 1
                 else:
                     yield path

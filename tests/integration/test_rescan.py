@@ -14,6 +14,7 @@ from socs.db.engine import Database
 from socs.errors import NotAllowed
 from socs.pysmurf.rescan import Found, Rescan
 from socs.pysmurf.stream import PysmurfStream
+from socs.slow_signal.store.naming import journal_of, part_of
 from socs.testing import wait_until
 from tests.harness import rows, running_stream
 
@@ -54,6 +55,20 @@ def test_name_that_is_not_utf8_does_not_end_a_rescan(files_env, tmp_path: Path) 
         assert (found.queued, found.unreadable) == (1, 1)
         wait_until(lambda: rows(files_env), 20)
         assert [path for path, _ in rows(files_env)] == [str(data / "good")]
+
+
+def test_unfinished_files_are_counted_and_left_alone(tmp_path: Path) -> None:
+    env = {"SOCS_DATA_DIR": str(tmp_path / "table")}
+    whole = tmp_path / "data" / "SlowSignal_2026-11-21.13.05.hdf5"
+    with running_stream(tmp_path, env) as stream:
+        for path in (whole, journal_of(whole), part_of(whole)):
+            path.write_bytes(b"x")
+        journal_of(whole).with_name(f"{journal_of(whole).name}.damaged-1700000000").touch()
+        (tmp_path / "data" / "journal.part.npy").write_bytes(b"y")
+        found = rescan(stream, str(tmp_path / "data"), env)
+        assert (found.looked_at, found.queued, found.unfinished) == (5, 2, 3)
+        assert found.examples == [str(whole), str(tmp_path / "data" / "journal.part.npy")]
+        assert found.summary(dry_run=False).endswith("; 3 are unfinished")
 
 
 def test_directory_that_is_no_path_is_refused(tmp_path: Path) -> None:
