@@ -180,6 +180,13 @@ def _lines(node: yaml.Node, path: str = "") -> dict[str, int]:
     return found
 
 
+def _keys(path: str) -> tuple[str, ...]:
+    """The keys of the mapping at ``path``."""
+    if path.endswith(".keep"):
+        return _Newest.__struct_fields__
+    return _RuleText.__struct_fields__ if path else _PolicyText.__struct_fields__
+
+
 def _misread(text: str, lines: dict[str, int], where: str) -> ConfigError:
     """msgspec's message with the line, in the words of YAML, and with rules counted from 1."""
     problem, _, place = text.partition(" - at `$")
@@ -189,7 +196,7 @@ def _misread(text: str, lines: dict[str, int], where: str) -> ConfigError:
     line = lines.get(path, 1)
     unknown = re.search(r"unknown field `(.*)`", problem)
     if unknown:
-        problem = f"unknown key `{unknown[1]}`"
+        problem = f"unknown key `{unknown[1]}`; there are {', '.join(_keys(path))}"
         line = lines.get(f"{path}.{unknown[1]}".lstrip("."), line)
     path = re.sub(r"^rules\[(\d+)\]\.?", lambda n: f"rule {int(n[1]) + 1}: ", path)
     path = f"{path.removesuffix(': ')}: " if path else ""
