@@ -88,7 +88,7 @@ def draw(history: History, source: str, limits: Sequence[float] | None = None) -
     else:
         upper, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.4))
         _draw_mean(upper, series)
-        _draw_colours(axes, series, limits)
+        _draw_colours(figure, axes, series, limits)
     _name_times(axes, series)
     number = f"{len(history)} readout{'s' if len(history) != 1 else ''}"
     of = "" if history.pixels is None else f", module {history.modules[0]}"
@@ -126,7 +126,9 @@ def _draw_mean(axes: Axes, series: Series) -> None:
     axes.legend(**place, ncols=2, fontsize=9, frameon=False)
 
 
-def _draw_colours(axes: Axes, series: Series, limits: Sequence[float] | None) -> None:
+def _draw_colours(
+    figure: Figure, axes: Axes, series: Series, limits: Sequence[float] | None
+) -> None:
     values, names = series.values, series.names
     low, high = limits or colour_limits(values)
     axes.set_facecolor(ABSENT)
@@ -144,7 +146,7 @@ def _draw_colours(axes: Axes, series: Series, limits: Sequence[float] | None) ->
     axes.invert_yaxis()
     if not np.isnan(values).all():
         extend = beyond(values, low, high)
-        bar = axes.get_figure(root=True).colorbar(mesh, ax=axes, extend=extend, pad=0.01)
+        bar = figure.colorbar(mesh, ax=axes, extend=extend, pad=0.01)
         bar.set_label(series.quantity)
 
 
