@@ -1,0 +1,234 @@
+"""Everything known of each process variable, in columns: who asks how often, and who serves it.
+
+A million of them take some 400 MB, so there is no Python object for any. Whole batches of search
+requests are accounted for at once: each request for its name, its source, and the pair of both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socs.epics.decode.ca import CaMessages
+from socs.epics.decode.words import WORD, Datagrams, Positions, Words
+from socs.epics.name_rule import NameRule
+from socs.epics.names import NameTable
+from socs.epics.requesters import Requesters
+from socs.epics.sources import Keys, SourceClasses, Sources, keys_of
+
+_PAIR_SHIFT = 24  # bits for the sources of one batch
+
+
+@dataclass(frozen=True)
+class InventoryLimits:
+    """How much is remembered.
+
+    Attributes:
+        names: process variables; further names are counted and not kept.
+        sources: hosts and ports that ask; further ones are counted together.
+        requesters: sources kept for each process variable.
+        servers: servers kept for each process variable.
+    """
+
+    names: int = 1_500_000
+    sources: int = 65_536
+    requesters: int = 8
+    servers: int = 4
+
+
+class Inventory:
+    """All process variables by number, as arrays of which only the part below ``end`` is in use.
+
+    Args:
+        limits: how much is remembered.
+        rule: which names are valid.
+        classes: classes of sources.
+        secret: see `socs.epics.texts.Seed`.
+
+    Attributes:
+        names: names and their numbers.
+        sources: who asks.
+        requesters: who asked for each name last.
+        asked: uint64, shape (names, classes): requests by class of source.
+        first_asked, last_asked: UNIX time [s], 0 if nobody asked.
+        state: uint8: see `socs.epics.track.pvs`.
+        host, port, protocol: the server that answered last; 0 if none did.
+        first_seen, last_seen: when a server answered first and last, UNIX time [s], 0 if none did.
+        searched: when it was last searched for by ourselves, UNIX time [s].
+        changed: when ``state`` changed last.
+        answers: uint32: how many answers came.
+        server_hosts, server_ports, server_first, server_last: shape (names, servers): who
+            answered, and when, whole seconds.
+    """
+
+    def __init__(
+        self,
+        limits: InventoryLimits | None = None,
+        rule: NameRule | None = None,
+        classes: SourceClasses | None = None,
+        *,
+        secret: int,
+    ) -> None:
+        self.limits = limits or InventoryLimits()
+        most = self.limits.names
+        self.names = NameTable(most, rule, secret=secret)
+        self.sources = Sources(self.limits.sources, classes)
+        self.requesters = Requesters(most, self.limits.requesters)
+        self.classes = len(self.sources.classes.names)
+        # Pages that nobody wrote to take no memory.
+        self.asked = np.zeros((most, self.classes), np.uint64)
+        self.first_asked, self.last_asked = np.zeros(most), np.zeros(most)
+        self.state = np.zeros(most, np.uint8)
+        self.host, self.port = np.zeros(most, np.uint32), np.zeros(most, np.uint16)
+        self.protocol = np.zeros(most, np.uint8)
+        self.first_seen, self.last_seen = np.zeros(most), np.zeros(most)
+        self.searched, self.changed = np.zeros(most), np.zeros(most)
+        self.answers = np.zeros(most, np.uint32)
+        servers = (most, self.limits.servers)
+        self.server_hosts, self.server_ports = (
+            np.zeros(servers, np.uint32),
+            np.zeros(servers, np.uint16),
+        )
+        self.server_first, self.server_last = (
+            np.zeros(servers, np.uint32),
+            np.zeros(servers, np.uint32),
+        )
+        self.counts = dict.fromkeys(COUNTS, 0)
+
+    def __len__(self) -> int:
+        """How many process variables are known."""
+        return self.names.count
+
+    @property
+    def end(self) -> int:
+        """All numbers are below."""
+        return self.names.end
+
+    def searched_ca(self, datagrams: Datagrams, messages: CaMessages) -> NDArray[np.int32]:
+        """Account for the search requests in ``messages``; the number of each one's name, or -1."""
+        requests = messages.requests
+        return self.account(
+            datagrams,
+            requests["datagram"],
+            messages.memory.words,
+            requests["offset"] // WORD,
+            requests["size"].astype(np.int64) // WORD,
+        )
+
+    def account(
+        self,
+        datagrams: Datagrams,
+        rows: NDArray[np.integer],
+        words: Words,
+        at: Positions,
+        counts: Positions,
+    ) -> NDArray[np.int32]:
+        """Account for requests for names; the number of each name, -1 if there was no room.
+
+        Args:
+            datagrams: the batch.
+            rows: shape (r,): in which datagram each request came.
+            words, at, counts: where the names stand, see `NameTable.take`.
+        """
+        if not len(rows):
+            return np.zeros(0, np.int32)
+        now = datagrams.received
+        before = self.names.count
+        numbers = self.names.take(words, at, counts)
+        self.counts["names_new"] += self.names.count - before
+        keys, source = np.unique(keys_of(datagrams.hosts, datagrams.ports), return_inverse=True)
+        source = source.astype(np.int64)
+        asker, kept = source[rows], numbers.astype(np.int64)
+        numbered = numbers >= 0
+        invalid = numbered & ~self.names.valid[kept]
+        amounts = len(kept), int(numbered.sum()), int(invalid.sum())
+        self.counts["requests_valid"] += amounts[1] - amounts[2]
+        self.counts["requests_invalid"] += amounts[2]
+        self.counts["requests_not_kept"] += amounts[0] - amounts[1]
+        asking = np.zeros(len(source), np.bool_)
+        asking[rows] = True
+        self._account_sources(keys, source[asking], asker, asker[invalid], now)
+        if amounts[0] > amounts[1]:
+            kept, asker = kept[numbered], asker[numbered]
+        self.last_asked[kept] = now
+        fresh = kept[self.first_asked[kept] == 0]
+        self.first_asked[fresh] = now
+        self._account_pairs(kept, asker, keys, now)
+        return numbers
+
+    def _account_sources(
+        self,
+        keys: Keys,
+        of_datagrams: Positions,
+        of_requests: Positions,
+        of_invalid: Positions,
+        /,
+        now: float,
+    ) -> None:
+        """Add to the counts of ``keys``, by their places for each datagram and request."""
+        datagrams, requests, invalid = (
+            np.bincount(places, minlength=len(keys))
+            for places in (of_datagrams, of_requests, of_invalid)
+        )
+        those = np.flatnonzero(datagrams)
+        numbers = self.sources.numbers(keys[those], now)
+        self.sources.add(numbers, datagrams[those], requests[those], invalid[those], now)
+
+    def _account_pairs(self, names: Positions, asker: Positions, keys: Keys, now: float) -> None:
+        """Add to the counts of each name, and of each pair of name and source."""
+        pairs = np.sort(names << _PAIR_SHIFT | asker)
+        first = np.ones(len(pairs), np.bool_)
+        first[1:] = pairs[1:] != pairs[:-1]
+        starts = np.flatnonzero(first)
+        amounts = np.diff(starts, append=len(pairs))
+        pairs = pairs[starts]
+        names, asker = pairs >> _PAIR_SHIFT, pairs & (1 << _PAIR_SHIFT) - 1
+        classed = self.sources.classes.of((keys >> np.uint64(16)).astype(np.uint32))
+        places = names * self.classes + classed[asker]
+        np.add.at(self.asked.reshape(-1), places, amounts.astype(np.uint64))
+        self.requesters.add(names, keys[asker], amounts, now)
+
+    def forget(self, numbers: NDArray[np.integer]) -> None:
+        """Forget these process variables; their numbers will be given to others."""
+        self.names.forget(numbers)
+        self.requesters.forget(numbers)
+        for column in self._columns():
+            column[numbers] = 0
+
+    def idle(self, before: float) -> NDArray[np.int64]:
+        """Those that nobody asked for and no server answered for since ``before``."""
+        end = self.end
+        late = (self.last_asked[:end] < before) & (self.last_seen[:end] < before)
+        return np.flatnonzero(late & self.names.known[:end])
+
+    def nbytes(self) -> int:
+        """Memory in use [bytes], but for the sources."""
+        columns = [*self._columns(), self.requesters.keys]
+        columns += [self.requesters.counts, self.requesters.last, self.requesters.displaced]
+        return self.names.nbytes() + sum(column[: self.end].nbytes for column in columns)
+
+    def _columns(self) -> list[NDArray[np.generic]]:
+        return [getattr(self, name) for name in _COLUMNS]
+
+
+_COLUMNS = (
+    "asked",
+    "first_asked",
+    "last_asked",
+    "state",
+    "host",
+    "port",
+    "protocol",
+    "first_seen",
+    "last_seen",
+    "searched",
+    "changed",
+    "answers",
+    "server_hosts",
+    "server_ports",
+    "server_first",
+    "server_last",
+)
+COUNTS = ("requests_valid", "requests_invalid", "requests_not_kept", "names_new")

@@ -1,0 +1,186 @@
+"""Accounting: each request counts once for its name, its source and the pair of both."""
+
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from socs.epics.decode import ca
+from socs.epics.inventory import Inventory, InventoryLimits
+from socs.epics.sources import SourceClasses, Sources, keys_of
+from socs.errors import ConfigError
+from tests.epics_packets import RECEIVED, address, batch, request, version
+
+SMALL = InventoryLimits(names=1000, sources=50, requesters=3)
+CLASSES = SourceClasses({"archiver": ["10.1.0.0/16"], "gateway": ["10.1.2.3", "10.2.0.1"]})
+
+
+def feed(inventory, *datagrams, now=RECEIVED):
+    arrived = batch(datagrams, now)
+    return inventory.searched_ca(arrived, ca.decode(arrived)).tolist()
+
+
+def test_counts_by_name_source_and_class():
+    inventory = Inventory(SMALL, classes=CLASSES, secret=1)
+    client, archiver = ("10.0.0.1", 4000), ("10.1.9.9", 4001)
+    numbers = feed(
+        inventory,
+        (*client, version() + request(b"A") + request(b"B") + request(b"A")),
+        (*archiver, request(b"A")),
+        (*client, request(b"A.VAL")),
+    )
+    a, b = numbers[0], numbers[1]
+    assert numbers == [a, b, a, a, a]
+    assert inventory.asked[[a, b]].tolist() == [[3, 1, 0], [1, 0, 0]]
+    found = inventory.requesters.of(a)
+    assert {(r.host, r.port): r.requests for r in found} == {
+        (address(client[0]), 4000): 3,
+        (address(archiver[0]), 4001): 1,
+    }
+    assert found[0].last == RECEIVED
+    number = inventory.sources.number(address(client[0]), 4000)
+    assert inventory.sources.datagrams[number] == 2
+    assert inventory.sources.requests[number] == 4
+    assert inventory.sources.classed[number] == 0
+    assert inventory.counts == {
+        "requests_valid": 5,
+        "requests_invalid": 0,
+        "requests_not_kept": 0,
+        "names_new": 2,
+    }
+
+
+def test_first_and_last_time():
+    inventory = Inventory(SMALL, secret=1)
+    (a,) = feed(inventory, request(b"A"), now=1000.5)
+    feed(inventory, request(b"A"), now=1002.25)
+    assert (inventory.first_asked[a], inventory.last_asked[a]) == (1000.5, 1002.25)
+
+
+def test_invalid_names_count_for_their_source():
+    inventory = Inventory(SMALL, secret=1)
+    feed(inventory, ("10.0.0.1", 4000, request(b"A$(P)") + request(b"B")))
+    assert inventory.sources.invalid[inventory.sources.number(address("10.0.0.1"), 4000)] == 1
+    assert (inventory.counts["requests_valid"], inventory.counts["requests_invalid"]) == (1, 1)
+
+
+def test_who_asked_longest_ago_makes_room():
+    inventory = Inventory(SMALL, secret=1)
+    for port, now in ((1, 10), (2, 20), (3, 30), (1, 40), (4, 50)):
+        (a,) = feed(inventory, ("10.0.0.1", port, request(b"A")), now=now)
+    assert [(r.port, r.requests) for r in inventory.requesters.of(a)] == [(4, 1), (1, 2), (3, 1)]
+    assert inventory.requesters.displaced[a] == 1
+
+
+def test_more_new_sources_than_places_in_one_batch():
+    inventory = Inventory(SMALL, secret=1)
+    senders = [("10.0.0.1", port, request(b"A") + request(b"B")) for port in range(1, 11)]
+    a, b = feed(inventory, *senders)[:2]
+    for number in (a, b):
+        assert len({r.port for r in inventory.requesters.of(number)}) == 3
+        assert inventory.requesters.displaced[number] == 7
+    assert inventory.asked[[a, b], 0].tolist() == [10, 10]
+
+
+def test_what_a_source_asked_for():
+    inventory = Inventory(SMALL, secret=1)
+    a, b, _ = feed(
+        inventory,
+        ("10.0.0.1", 1, request(b"A") + request(b"B")),
+        ("10.0.0.2", 2, request(b"C")),
+    )
+    host = address("10.0.0.1")
+    assert inventory.requesters.asked_by(host, inventory.end).tolist() == sorted([a, b])
+    assert inventory.requesters.asked_by(host, inventory.end, 2).tolist() == []
+
+
+def test_without_room_nothing_is_lost_but_the_name():
+    inventory = Inventory(InventoryLimits(names=5, sources=3, requesters=2), secret=1)
+    for port in range(1, 11):
+        feed(inventory, ("10.0.0.1", port, request(b"N%d" % port) + request(b"SAME")))
+    assert len(inventory) == 5
+    assert inventory.counts == {
+        "requests_valid": 14,
+        "requests_invalid": 0,
+        "requests_not_kept": 6,
+        "names_new": 5,
+    }
+    sources = inventory.sources
+    assert len(sources) == 3
+    assert sources.requests[: sources.end].tolist() == [14, 2, 2, 2]
+    assert sources.datagrams[: sources.end].tolist() == [7, 1, 1, 1]
+
+
+def test_forgetting():
+    inventory = Inventory(SMALL, secret=1)
+    a, b = feed(inventory, request(b"A") + request(b"B"), now=100)
+    feed(inventory, request(b"B"), now=200)
+    assert inventory.idle(150).tolist() == [a]
+    inventory.forget(inventory.idle(150))
+    assert len(inventory) == 1
+    assert inventory.names.number(b"A") == -1
+    (again,) = feed(inventory, request(b"C"), now=300)
+    assert again == a
+    assert (inventory.first_asked[again], int(inventory.asked[again].sum())) == (300, 1)
+    assert len(inventory.requesters.of(again)) == 1
+    assert inventory.first_asked[b] == 100
+
+
+def test_sources_are_forgotten_when_idle():
+    sources = Sources(10, CLASSES)
+    hosts = np.array([address("10.0.0.1"), address("10.1.0.1")], np.uint32)
+    keys = keys_of(hosts, np.array([1, 2], np.uint16))
+    one = np.ones(1, np.int64)
+    sources.add(sources.numbers(keys[:1], 100), one, one, one, 100)
+    sources.add(sources.numbers(keys[1:], 200), one, 5 * one, one, 200)
+    assert sources.forget(150) == 1
+    assert sources.number(int(hosts[0]), 1) == 0
+    kept = sources.number(int(hosts[1]), 2)
+    assert (kept, int(sources.requests[kept]), int(sources.classed[kept])) == (1, 5, 1)
+    assert sources.numbers(keys[:1], 300).tolist() == [2]
+
+
+def test_against_plain_counting():
+    rnd = random.Random(5)
+    inventory = Inventory(
+        InventoryLimits(names=5000, sources=500, requesters=64), classes=CLASSES, secret=9
+    )
+    pairs: Counter[tuple[bytes, str, int]] = Counter()
+    sources: Counter[tuple[str, int]] = Counter()
+    for number in range(30):
+        datagrams = []
+        for _ in range(rnd.randint(0, 40)):
+            host, port = f"10.{rnd.randint(0, 2)}.0.{rnd.randint(1, 4)}", rnd.randint(1, 4)
+            asked = [b"PV:%d" % rnd.randint(0, 300) for _ in range(rnd.randint(0, 9))]
+            for name in asked:
+                pairs[name, host, port] += 1
+                sources[host, port] += 1
+            fields = [name + rnd.choice([b"", b"", b".VAL"]) for name in asked]
+            datagrams.append((host, port, version() + b"".join(map(request, fields))))
+        feed(inventory, *datagrams, now=RECEIVED + number)
+    found = {
+        (inventory.names.name(number), r.host, r.port): r.requests
+        for number in range(inventory.end)
+        for r in inventory.requesters.of(number)
+    }
+    assert found == {(name, address(host), port): n for (name, host, port), n in pairs.items()}
+    assert not inventory.requesters.displaced.any()
+    for (host, port), amount in sources.items():
+        assert inventory.sources.requests[inventory.sources.number(address(host), port)] == amount
+    by_class = [0, 0, 0]
+    for (_, host, _), amount in pairs.items():
+        by_class[2 if host == "10.2.0.1" else host.startswith("10.1.")] += amount
+    assert inventory.asked.sum(axis=0).tolist() == by_class
+
+
+def test_first_class_that_fits():
+    hosts = np.array([address(h) for h in ("10.1.2.3", "10.2.0.1", "10.3.0.1")], np.uint32)
+    assert CLASSES.names == ("client", "archiver", "gateway")
+    assert CLASSES.of(hosts).tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize("networks", [{"client": ["10.0.0.0/8"]}, {"a": []}, {"a": ["x"]}])
+def test_classes_that_are_wrong(networks):
+    with pytest.raises(ConfigError):
+        SourceClasses(networks)
