@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-NEVER_WRAPPED = {"id", "timestamp", "first", "last"}
+GAP = "  "  # between columns
+WIDEST = 24  # of a column that is kept in line, in rows that do not fit into the terminal
 DIGITS = 3  # after the point, of numbers that were measured
 Row = Mapping[Any, Any]  # values by column name
 
@@ -90,12 +91,16 @@ def print_rows(
 
 
 def _print_table(rows: Iterable[Row], columns: Sequence[str], out: TextIO) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in NEVER_WRAPPED)
-    for row in rows:
-        table.add_row(*(Text(_in_table(row[column])) for column in columns))
-    Console(file=out).print(table)
+    console = Console(file=out)
+    cells = [list(columns), *([_in_table(row[column]) for column in columns] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    if sum(widths) + len(GAP) * (len(widths) - 1) > console.width:
+        # The terminal breaks these lines, so that a path can be copied in one piece.
+        widths = [min(width, WIDEST) for width in widths]
+    widths[-1] = 0
+    for number, values in enumerate(cells):
+        padded = (v + " " * (w - cell_len(v)) for v, w in zip(values, widths, strict=True))
+        console.print(Text(GAP.join(padded), style="" if number else "bold"), soft_wrap=True)
 
 
 def _in_table(value: Any) -> str:

@@ -51,6 +51,27 @@ def test_a_terminal_gets_a_table_without_live_control_characters():
     assert "timestamp" not in shown
 
 
+def test_rows_that_do_not_fit_keep_paths_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    path = "/data/smurf_data/20231114/crate1slot2/1700000000/outputs/1700000000_tune.npy"
+    rows = [{"id": 7, "action": "tune", "path": path}, {"id": 123, "action": "x", "path": "/y"}]
+    out = Terminal()
+    print_rows(rows, ["id", "action", "path"], out=out)
+    header, *lines = out.getvalue().splitlines()
+    assert "id   action  path" in header
+    assert lines == [f"7    tune    {path}", "123  x       /y"]
+
+
+def test_long_values_do_not_move_the_columns_of_other_rows(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [{"path": "/" + "a" * 100, "why": "x"}, {"path": "/b", "why": "y"}]
+    out = Terminal()
+    print_rows(rows, ["path", "why"], out=out)
+    header, *lines = out.getvalue().splitlines()
+    assert f"{'path':24}  why" in header
+    assert lines == [f"{rows[0]['path']}  x", f"{'/b':24}  y"]
+
+
 def test_markup_of_the_table_writer_is_not_interpreted_in_values():
     out = Terminal()
     print_rows([{"path": "/data/[red]x[/red]"}], ["path"], out=out)
