@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from socs.errors import ConfigError
-from socs.tango.multicast.elements import split
+from socs.tango.multicast.elements import quoted, split
 from socs.tango.multicast.groups import BadElement, Group, format_groups
 
 
@@ -30,7 +30,7 @@ def add_event(
     """
     last = split(values)[-1:]
     if last and last[0].address is not None and last[0].port is None:
-        raise ConfigError(f"{values[-1]} at the end has no port: correct that first")
+        raise ConfigError(f"{quoted(values[-1])} at the end has no port: correct that first")
     if event.lower() in (value.lower() for value in values):
         raise ConfigError(f"{event} is in the property already")
     try:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 SENT = ("change", "periodic", "archive", "alarm", "attr_conf", "data_ready", "user_event")
 NEVER_SENT = ("intr_change", "pipe")  # known events that Tango sends by unicast whatever is written
 LARGEST_INT = 2**31 - 1  # of the type that cppTango reads numbers into
+LONGEST_SHOWN = 100  # characters of an element in a message
 
 _LEADING_INT = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]{1,20})")
 _NAME = re.compile(r"([^\s/.]+/[^\s/.]+/[^\s/.]+)/([^\s/.]+)\.([^\s/.]+)")
@@ -84,6 +85,11 @@ def leading_int(text: str) -> int | None:
     digits = _LEADING_INT.match(text)
     number = int(digits[1]) if digits else None
     return number if number is not None and abs(number) <= LARGEST_INT else None
+
+
+def quoted(text: str) -> str:
+    """A text from outside in a sentence: of any length, without control characters."""
+    return repr(text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "...")
 
 
 def split(values: Sequence[str]) -> list[Section]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from socs.problems import printable
 from socs.tango.multicast.configuration import IVL, RATE, Default
 from socs.tango.multicast.elements import (
     NEVER_SENT,
@@ -14,6 +13,7 @@ from socs.tango.multicast.elements import (
     is_event_name,
     leading_int,
     parts_of,
+    quoted,
     split,
 )
 from socs.tango.multicast.findings import Finding
@@ -31,11 +31,6 @@ def faults(values: Sequence[str]) -> list[Finding]:
 def at(code: str, element: Element, text: str) -> Finding:
     """A finding about an element."""
     return Finding(code, text, element.index, element.text)
-
-
-def quoted(element: Element) -> str:
-    """The element in a sentence."""
-    return f"'{printable(element.text)}'"
 
 
 def octets(text: str) -> tuple[int, ...] | None:
@@ -59,23 +54,25 @@ def _in_section(section: Section) -> Iterator[Finding]:
         yield at(
             "address_expected",
             section.strays[0],
-            f"{quoted(section.strays[0])} stands before the first address",
+            f"{quoted(section.strays[0].text)} stands before the first address",
         )
         return
     yield from _address(section.address)
     if section.port is None or is_event_name(section.port.text):
         yield at(
-            "port_wrong", section.port or section.address, f"no port after {section.address.text}"
+            "port_wrong",
+            section.port or section.address,
+            f"no port after {quoted(section.address.text)}",
         )
     elif whole(section.port.text, MAX_PORT) is None:
-        yield at("port_wrong", section.port, f"{quoted(section.port)} is not a port")
+        yield at("port_wrong", section.port, f"{quoted(section.port.text)} is not a port")
     yield from _options(section.options)
     for element in section.strays:
-        yield at("event_name_wrong", element, f"{quoted(element)} is not the name of an event")
+        yield at("event_name_wrong", element, f"{quoted(element.text)} is not the name of an event")
     for element in section.events:
         yield from _event(element)
     if section.port and not (section.events or _meant(section)):
-        yield at("event_missing", section.address, f"no event after {section.address.text}")
+        yield at("event_missing", section.address, f"no event after {quoted(section.address.text)}")
 
 
 def _meant(section: Section) -> bool:
@@ -86,7 +83,7 @@ def _meant(section: Section) -> bool:
 def _address(element: Element) -> Iterator[Finding]:
     numbers = octets(element.text)
     if numbers is None:
-        yield at("address_malformed", element, f"{quoted(element)} is not an IPv4 address")
+        yield at("address_malformed", element, f"{quoted(element.text)} is not an IPv4 address")
     elif not 224 <= numbers[0] <= 239:
         yield at("address_not_multicast", element, f"{element.text} is not a multicast address")
 
@@ -96,21 +93,23 @@ def _options(options: Sequence[Element]) -> Iterator[Finding]:
     places: tuple[tuple[str, Default], ...] = (("rate_wrong", RATE), ("ivl_wrong", IVL))
     for place, element in enumerate(options):
         if place >= len(places) or "/" in element.text:
-            text = f"{quoted(element)} is neither a number nor the name of an event"
+            text = f"{quoted(element.text)} is neither a number nor the name of an event"
             yield at("event_name_wrong", element, text)
             continue
         code, default = places[place]
         if whole(element.text, default.largest) is None:
             read = leading_int(element.text)
             taken = f"reads {read}" if read else "takes the default"
-            text = f"{quoted(element)} is not a number of {default.unit}; cppTango {taken}"
+            text = f"{quoted(element.text)} is not a number of {default.unit}; cppTango {taken}"
             yield at(code, element, text)
 
 
 def _event(element: Element) -> Iterator[Finding]:
     parts = parts_of(element.text)
     if parts is None:
-        yield at("event_name_wrong", element, f"{quoted(element)} has an empty part or a blank")
+        yield at(
+            "event_name_wrong", element, f"{quoted(element.text)} has an empty part or a blank"
+        )
         return
     kind = parts.type.lower()
     if kind in NEVER_SENT:
@@ -118,5 +117,5 @@ def _event(element: Element) -> Iterator[Finding]:
     elif kind not in SENT:
         meant = next((known for known in SENT if kind.startswith(known)), None)
         also = f"; cppTango takes it for '{meant}', which it begins with" if meant else ""
-        text = f"'{printable(parts.type)}' is not a type of event{also}"
+        text = f"{quoted(parts.type)} is not a type of event{also}"
         yield at("event_type_unknown", element, text)

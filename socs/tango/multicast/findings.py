@@ -90,7 +90,7 @@ KINDS: dict[str, Kind] = {
     ),
     "property_twice": Kind(
         "error",
-        "Two properties whose names differ in case only; some databases mix their elements",
+        "Two properties whose names differ in case only: in a Tango database they are one",
         "put all into the one with the right name, and delete the other",
     ),
     "property_misspelt": Kind(

@@ -15,7 +15,7 @@ from socs.tango.multicast.configuration import (
     megabytes,
 )
 from socs.tango.multicast.cpptango import Route, refused_at
-from socs.tango.multicast.elements import SENT, Element, split
+from socs.tango.multicast.elements import SENT, Element, quoted, split
 from socs.tango.multicast.faults import HIGHEST, LOWEST, at, faults, octets, whole
 from socs.tango.multicast.findings import Finding
 from socs.tango.multicast.transport import transport_of
@@ -68,10 +68,10 @@ def _names(configuration: Configuration) -> Iterator[Finding]:
     for name in configuration.others:
         if name.lower() in lower:
             meant = PROPERTIES[lower.index(name.lower())]
-            yield Finding("property_twice", f"{name} is there beside {meant}", element=name)
+            yield Finding("property_twice", f"{quoted(name)} is there beside {meant}", element=name)
         elif near := difflib.get_close_matches(name.lower(), lower, 1, SIMILAR):
             meant = PROPERTIES[lower.index(near[0])]
-            text = f"nobody reads {name}; is {meant} meant?"
+            text = f"nobody reads {quoted(name)}; is {meant} meant?"
             yield Finding("property_misspelt", text, element=name)
 
 
@@ -80,7 +80,7 @@ def _defaults(configuration: Configuration) -> Iterator[Finding]:
     for default in DEFAULTS:
         written = values.get(default.name, ())
         if written and (len(written) > 1 or whole(written[0], default.largest) is None):
-            text = f"{', '.join(written)} is not a number of {default.unit}, 1 to {default.largest}"
+            text = f"{quoted(', '.join(written))} is not a number of {default.unit}, 1 to {default.largest}"
             yield Finding("default_wrong", text, element=default.name)
 
 
@@ -109,7 +109,7 @@ def _several(configuration: Configuration) -> Iterator[Finding]:
             endpoint = (section.address.text, section.port.text)
             other = endpoints.setdefault(endpoint, element.text)
             if other != element.text:
-                text = f"shares {':'.join(endpoint)} with {other}"
+                text = f"shares {quoted(':'.join(endpoint))} with {quoted(other)}"
                 yield at("endpoint_shared", element, text)
 
 
@@ -118,7 +118,7 @@ def _prefixes(configuration: Configuration, streams: Iterable[EventName]) -> Ite
         way = transport_of(stream, configuration)
         if way.multicast and not way.exact:
             element = Element(way.index, configuration.events[way.index])
-            text = f"{stream.path} goes by {way} because its name begins that of {element.text}"
+            text = f"{stream.path} goes by {way} because its name begins that of {quoted(element.text)}"
             yield at("name_prefix", element, text)
     found = configuration.routes
     for earlier in found:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from socs.problems import printable
 from socs.tango.multicast.configuration import HOPS, IVL, RATE, Configuration, buffer_bytes
-from socs.tango.multicast.elements import NEVER_SENT
+from socs.tango.multicast.elements import NEVER_SENT, quoted
 from socs.tango.names import EventName, parse_event
 
 # [interface;]group:port; the server's reply and "pgm" without UDP have no interface
@@ -106,7 +105,7 @@ def disagreement(
     wanted = transport_of(stream, configuration, local_client=local_client)
     group = _PGM.fullmatch(endpoint)
     if group is None and not _UNICAST.fullmatch(endpoint):
-        return f"'{printable(endpoint)}' is not an endpoint known to us"
+        return f"{quoted(endpoint)} is not an endpoint known to us"
     if group is None:
         if not wanted.multicast:
             return None

@@ -190,7 +190,7 @@ def test_what_is_not_there_cannot_be_removed():
 
 
 def test_nothing_is_added_behind_an_address_that_would_take_it_for_its_port():
-    with pytest.raises(ConfigError, match=r"226.1.2.3 at the end has no port"):
+    with pytest.raises(ConfigError, match=r"'226.1.2.3' at the end has no port"):
         add_event([*FIRST, "226.1.2.3"], "a/b/c/d.alarm", "227.1.2.3", 55)
 
 
