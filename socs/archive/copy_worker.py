@@ -20,7 +20,7 @@ from contextlib import suppress
 import msgspec
 
 from socs.archive.moving import Job, NotTried, Placed, Refused
-from socs.archive.storage import Storage
+from socs.archive.storage import NOT_PLACED, Storage
 from socs.dataroots import MISSING, UNREADABLE, DataRoots, Opener
 from socs.db.fingerprint import md5_of
 from socs.errors import PeerError, StorageUnavailable
@@ -158,6 +158,9 @@ class _Copying:
         except OSError as error:
             if error.errno in SPACE:
                 return self._no_space(size, where)
+            if error.errno == errno.EFBIG:
+                text = f"{where} takes no file of {size} bytes: {error.strerror}"
+                return Refused(NOT_PLACED, text)
             with self._storage.translated(where):
                 os.fdatasync(copy)  # is it the archive?
             return Refused(UNREADABLE, f"cannot be read: {error.strerror}")

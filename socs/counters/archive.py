@@ -39,7 +39,7 @@ ARCHIVE = (
         "attempts_not_placed",
         "attempts",
         "the archive would not take this file under its name (permissions of a directory, a file "
-        "where a directory belongs)",
+        "where a directory belongs, a size that its disk has no files of)",
         "see the detail: it names the path",
     ),
     Counter(

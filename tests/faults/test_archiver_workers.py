@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,21 @@ def test_killed_worker_blames_one_file(env, database, tmp_path: Path) -> None:
         assert_one_to_blame(database, archiver, "attempts_unreadable")
     assert archiver.status()["unaccounted"] == {}
     check(database, tmp_path / "archive", source)
+
+
+def test_file_too_large_for_the_archive_is_told(env, database, tmp_path: Path) -> None:
+    source = Source(tmp_path / "source")
+    with running_archiver(source, env, workers=1) as archiver:
+        source.add(size=1000)
+        source.register(database)
+        wait_until(lambda: archived(archiver) == 1, LONG)
+        resource.prlimit(the_worker().pid, resource.RLIMIT_FSIZE, (4096, 4096))
+        source.add(size=5000)
+        source.register(database)
+        wait_until(lambda: archiver.numbers()["attempts_not_placed"], LONG)
+        assert_one_to_blame(database, archiver, "attempts_not_placed")
+    (blamed,) = [row for row in rows_of(database).values() if row["failed_copy_attempts"]]
+    assert blamed["detail"].endswith(" takes no file of 5000 bytes: File too large")
 
 
 def test_hanging_worker_blames_one_file(env, database, tmp_path: Path) -> None:
