@@ -11,8 +11,8 @@ From real UDP on loopback, sent by another process, in one run:
 - ``receiver``: our `UdpReceiver`, that counts.
 - ``assemble``: the same with decoding and assembling; every readout must come out complete, and
   every 64th batch is compared with what was sent.
-- ``gathering``: the same, where the receiver is held up for a millisecond after a small batch, so
-  that the next one is larger.
+- ``gathering``: the same, where packets gather for a moment before they are taken, so that batches
+  are larger, as in the stream.
 
 "drain" fills the kernel's buffer while nobody reads, and times the emptying. "live" finds the
 highest rate at which twice nothing is lost; batches grow with the rate. CPU is that of the
@@ -35,19 +35,17 @@ import psutil
 from socs.slow_signal.assemble import Assembler
 from socs.slow_signal.decode import MAX_READOUTS, decode
 from socs.slow_signal.layout import ALL_PRESENT, MODULES, WIRE, Readouts
+from socs.slow_signal.stream import GATHER
 from socs.wire.batch import Batch
 from socs.wire.recvmmsg import DatagramMemory, RecvmmsgReader
 from socs.wire.udp import UdpReceiver
 from socs.wire.udp_socket import KernelDrops, bind_udp, grant_receive_buffer
-from tests.bench.camera_sender import READOUTS, CameraProcess
-from tests.slow_signal_packets import STEP, T0, batch, counts_of, packet
+from tests.bench.camera_sender import COUNTS, READOUTS, CameraProcess
+from tests.slow_signal_packets import STEP, T0, batch, packet
 
 BUFFER = 32 << 20  # bytes
 WIDTH = MAX_READOUTS * WIRE.itemsize  # bytes kept of a datagram
 RATES = (0, 300_000, 250_000, 200_000, 160_000, 130_000, 100_000, 80_000, 60_000, 40_000, 20_000)
-COUNTS = np.array([[counts_of(m, i) for m in range(MODULES)] for i in range(READOUTS)])
-SMALL_BATCH = 128  # packets
-GATHER = 0.001  # s
 MIB = 1 << 20
 
 
@@ -174,9 +172,15 @@ class BareLoop:
 class Receiver:
     """`UdpReceiver`, and nothing behind it."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, gather: float = 0.0) -> None:
         self._receiver = UdpReceiver(
-            "127.0.0.1", 0, self.take, receive_buffer=BUFFER, max_datagram=WIDTH, batch=size
+            "127.0.0.1",
+            0,
+            self.take,
+            receive_buffer=BUFFER,
+            max_datagram=WIDTH,
+            batch=size,
+            gather=gather,
         )
         self._receiver.open()
         self.port = self._receiver.port
@@ -201,8 +205,8 @@ class Receiver:
 class Assembling(Receiver):
     """`UdpReceiver`, decoding, assembling."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
+    def __init__(self, size: int, gather: float = 0.0) -> None:
+        super().__init__(size, gather)
         self._assembler = Assembler()
         self._wrong = 0
 
@@ -214,7 +218,7 @@ class Assembling(Receiver):
 
     def _compare(self, readouts: Readouts) -> None:
         places = (readouts["tack"] - np.uint64(T0)) // np.uint64(STEP)
-        right = (readouts["counts"] == COUNTS[places % np.uint64(READOUTS)]).all(axis=(1, 2))
+        right = (readouts["counts"] == COUNTS[places % np.uint64(len(COUNTS))]).all(axis=(1, 2))
         right &= readouts["present"] == ALL_PRESENT
         self._wrong += int(np.count_nonzero(~right))
 
@@ -228,10 +232,8 @@ class Assembling(Receiver):
 class Gathering(Assembling):
     """The same, with larger batches at low rates."""
 
-    def take(self, arrived: Batch) -> None:
-        super().take(arrived)
-        if len(arrived) < SMALL_BATCH:
-            time.sleep(GATHER)
+    def __init__(self, size: int) -> None:
+        super().__init__(size, GATHER)
 
 
 Loop = BareLoop | Receiver

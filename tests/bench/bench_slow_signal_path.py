@@ -1,16 +1,26 @@
-"""The whole way of the slow signal: ``python -m tests.bench.bench_slow_signal_path``.
+"""The slow signal, stage by stage: ``python -m tests.bench.bench_slow_signal_path``.
 
-A camera in a process of its own plays 32 modules, 10 readouts in each packet. This process runs
-`SlowSignalStream`: receive, decode, assemble, publish in the layout of 16 912 bytes, and, in the
-second row, write native files. A third process subscribes and checks every message: its length, its
-number and TACK, whether all modules are there, and each 50th value by value.
+A camera in a process of its own plays 32 modules, 10 readouts in each packet, with the counts of a
+random walk. Another process takes the packets, and in each row of the table it does more:
 
-Rates are tried from the highest down until twice in a row nothing is lost anywhere: no datagram, no
-readout, no message, no row of a file, and all is right. The rate is that which was really sent, the
-lower one of the two; where the camera did not keep the pace asked for, it says so. "drain" fills
-the kernel's buffer while nobody takes anything, and times the emptying until all is published. CPU,
-per packet, is that of this process, all threads, with those of ZMQ and of the file writer; while
-others use the machine, it tells more than rates do.
+- ``bare loop``: takes batches and looks at each packet once: the limit.
+- ``assemble``: `UdpReceiver`, decoding, assembling. Every readout must come out complete, and those
+  of each 64th batch are compared with what was sent.
+- ``publish``: `SlowSignalStream`, publishing in the layout of 16 912 bytes. A third process
+  subscribes and checks every message: its length, its number and TACK, whether all modules are
+  there, and each 50th value by value.
+- ``publish, write``: that with native files, which are read and compared value by value.
+
+"drain" fills the kernel's buffer while nobody takes anything, and times the emptying until all is
+assembled or published; the median of three, rows taking turns. "of bare" is how much CPU the bare
+loop needs for that, divided by what the row needs.
+
+"lossless": rates are tried from the highest down until twice in a row nothing is lost anywhere: no
+datagram, no readout, no message, no row of a file, and all is right. The rate is that which was
+really sent, the lower one of the two; where the camera did not keep the pace asked for, it says so.
+
+CPU, per packet, is that of the process under test, all threads, with those of ZMQ and of the file
+writer; while others use the machine, it tells more than rates do. So is RSS, at the end of a trial.
 """
 
 from __future__ import annotations
@@ -18,12 +28,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +43,23 @@ import psutil
 import zmq
 
 from socs.counters import imbalances
-from socs.slow_signal.layout import MODULES, MV_PER_COUNT
+from socs.slow_signal.layout import ALL_PRESENT, MODULES, MV_PER_COUNT
 from socs.slow_signal.publish import PublisherSettings
 from socs.slow_signal.readout import MESSAGES
 from socs.slow_signal.settings import StreamSettings, WriterSettings
+from socs.slow_signal.store import SSDataReader
 from socs.slow_signal.stream import EQUATIONS, SlowSignalStream
 from socs.testing import wait_until
-from tests.bench.camera_sender import READOUTS, CameraProcess
-from tests.slow_signal_packets import STEP, T0, counts_of
+from tests.bench.bench_slow_signal import BareLoop, Gathering, Loop, measure
+from tests.bench.camera_sender import COUNTS, READOUTS, CameraProcess
+from tests.slow_signal_packets import STEP, T0
 
+FAST = (0, 300_000, 250_000, 200_000)  # packets/s; 0 is flat out, for the first two rows
 RATES = (160_000, 130_000, 100_000, 80_000, 60_000, 50_000, 40_000, 30_000, 20_000, 10_000, 5_000)
+FLAT_OUT = 400_000  # packets/s, to have enough of them
+BATCH = 256  # packets
+AT_ONCE = 1000  # readouts of a file that are compared
+ROUNDS = 3
 DRAINED = 300  # sets; the kernel's buffer of 32 MiB holds them
 QUEUE = 10_000  # messages that may wait for the subscriber
 MESSAGE = MESSAGES["seed"]
@@ -69,14 +88,9 @@ class Heard:
         self.newest = number
         if right and self.messages % BY_VALUE == 0:
             row = np.frombuffer(message, MESSAGE)[0]
-            right = np.array_equal(row["data"], VALUES[index % READOUTS])
+            right = np.array_equal(row["data"], MV_PER_COUNT * COUNTS[index % len(COUNTS)])
             right &= bool((row["tacks"] == tack).all())
         self.wrong += not right
-
-
-VALUES = MV_PER_COUNT * np.array(
-    [[counts_of(module, index) for module in range(MODULES)] for index in range(READOUTS)]
-)
 
 
 def subscribe(endpoint: str) -> None:
@@ -142,12 +156,25 @@ class Trial:
     faults: str
 
 
-def trial(rate: int | None, seconds: float, folder: Path | None) -> Trial:
-    """Play ``seconds`` at ``rate``, or None to fill the kernel's buffer before anything is taken.
+def receive(make: Callable[[int], Loop], rate: int | None, seconds: float) -> Trial:
+    """Play ``seconds`` at ``rate``; None: fill the kernel's buffer before anything is taken."""
+    done = measure(make, BATCH, number_of_sets(rate, seconds), rate)
+    return Trial(done.rate, done.cpu, done.rss, f"{done.lost} lost" if done.lost else "")
 
-    Readouts are written into ``folder``, if any.
-    """
-    sets = DRAINED if rate is None else int(rate * seconds / MODULES)
+
+def number_of_sets(rate: int | None, seconds: float) -> int:
+    return DRAINED if rate is None else int((rate or FLAT_OUT) * seconds / MODULES)
+
+
+def whole_way(rate: int | None, seconds: float, *, stored: bool) -> Trial:
+    """The same with the whole stream, with files or without."""
+    with tempfile.TemporaryDirectory() as folder:
+        return whole_way_into(Path(folder) if stored else None, rate, seconds)
+
+
+def whole_way_into(folder: Path | None, rate: int | None, seconds: float) -> Trial:
+    """Write readouts into ``folder``, if any."""
+    sets = number_of_sets(rate, seconds)
     stream = SlowSignalStream(
         StreamSettings(
             listen_ip="127.0.0.1",
@@ -178,7 +205,7 @@ def trial(rate: int | None, seconds: float, folder: Path | None) -> Trial:
         heard = subscriber.end()
     finally:
         numbers = stream.stop(60)
-    faults = _faults(numbers, sets, heard, stored=folder is not None)
+    faults = _faults(numbers, sets, heard, folder)
     return Trial(sets * MODULES / took, cpu / sets / MODULES * 1e6, rss, faults)
 
 
@@ -191,7 +218,7 @@ def _at_rest(numbers: dict[str, int], sets: int) -> bool:
     return taken and not numbers["readouts_queued"] and not numbers["readouts_unflushed"]
 
 
-def _faults(numbers: dict[str, int], sets: int, heard: tuple[int, int], *, stored: bool) -> str:
+def _faults(numbers: dict[str, int], sets: int, heard: tuple[int, int], folder: Path | None) -> str:
     readouts = sets * READOUTS
     wanted = {
         "kernel_drops": 0,
@@ -199,62 +226,113 @@ def _faults(numbers: dict[str, int], sets: int, heard: tuple[int, int], *, store
         "readouts_complete": readouts,
         "readouts_out": readouts,
         "readouts_published": readouts,
-        "readouts_written": readouts if stored else 0,
+        "readouts_written": readouts if folder else 0,
     }
     found = [f"{name} {numbers[name]}" for name, value in wanted.items() if numbers[name] != value]
     if heard != (readouts, 0):
         found.append(f"{heard[0]} of {readouts} heard, {heard[1]} wrong")
+    if folder:
+        count, wrong = _stored(folder)
+        if (count, wrong) != (readouts, 0):
+            found.append(f"{count} of {readouts} in files, {wrong} wrong")
     return ", ".join(found + [f"unaccounted {name}" for name in imbalances(numbers, EQUATIONS)])
 
 
-def drain(*, stored: bool) -> Trial:
-    """The best of three with the kernel's buffer full at the beginning."""
-    with tempfile.TemporaryDirectory() as folder:
-        places = [Path(folder, str(number)) if stored else None for number in range(3)]
-        return min((trial(None, 0, place) for place in places), key=lambda each: each.cpu)
+def _stored(folder: Path) -> tuple[int, int]:
+    """Readouts in the files, and how many of them are wrong."""
+    found = wrong = 0
+    for path in sorted(folder.glob("*.hdf5")):
+        with SSDataReader(path) as reader:
+            for start in range(0, len(reader), AT_ONCE):
+                readouts = reader.readouts(start, min(start + AT_ONCE, len(reader)))
+                indices = found + np.arange(len(readouts))
+                right = (readouts["counts"] == COUNTS[indices % len(COUNTS)]).all(axis=(1, 2))
+                right &= readouts["number"] == indices + 1
+                right &= readouts["present"] == ALL_PRESENT
+                right &= (readouts["tacks"] == (T0 + STEP * indices)[:, None, None]).all(
+                    axis=(1, 2)
+                )
+                wrong += int(np.count_nonzero(~right))
+                found += len(readouts)
+    return found, wrong
 
 
-def highest(rates: Sequence[int], seconds: float, *, stored: bool) -> tuple[Trial, list[str]]:
-    """The highest of ``rates`` without any fault, twice; and the faults at higher ones."""
+Row = Callable[[int | None, float], Trial]
+ROWS: dict[str, tuple[Row, Sequence[int]]] = {
+    "bare loop": (partial(receive, BareLoop), FAST + RATES),
+    "assemble": (partial(receive, Gathering), FAST + RATES),
+    "publish": (partial(whole_way, stored=False), RATES),
+    "publish, write": (partial(whole_way, stored=True), RATES),
+}
+
+
+# -- the table ------------------------------------------------------------------------------------
+
+
+def trial(name: str, rate: int | None, seconds: float) -> Trial:
+    """A trial of a row in a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.bench_slow_signal_path", "--trial", name]
+    command += ["--seconds", str(seconds)] + ([] if rate is None else ["--rates", str(rate)])
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return Trial(**json.loads(done.stdout))
+
+
+def highest(name: str, rates: Sequence[int], seconds: float) -> tuple[Trial, list[str]]:
+    """The highest of ``rates`` without any fault, twice; and why none is higher."""
     failed = []
     for rate in rates:
         trials: list[Trial] = []
         while len(trials) < 2 and not (trials and trials[-1].faults):
-            with tempfile.TemporaryDirectory() as folder:
-                trials.append(trial(rate, seconds, Path(folder) if stored else None))
+            trials.append(trial(name, rate, seconds))
         if not trials[-1].faults:
             slower = min(trials, key=lambda each: each.rate)
-            if slower.rate < 0.98 * rate:
-                failed.append(f"{rate:,}/s: the camera did not keep that pace")
+            if slower.rate < 0.98 * rate or not rate:
+                failed.append(f"{rate or FLAT_OUT:,}/s: the camera did not keep that pace")
             return slower, failed
         failed.append(f"{rate:,}/s, of which {trials[-1].rate:,.0f}/s sent: {trials[-1].faults}")
     return trials[-1], failed
 
 
 def main(args: list[str] | None = None) -> None:
-    """Print the table, or be the subscriber."""
+    """Print the table, or be the subscriber, or do one trial."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rates", type=int, nargs="+", default=RATES, help="packets per second")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--rates", type=int, nargs="+", help="packets per second; 0 is flat out")
     parser.add_argument("--seconds", type=float, default=3.0, help="per trial")
+    parser.add_argument("--trial", metavar="ROW", help="do one trial of this row")
     parser.add_argument("--subscribe", metavar="ENDPOINT", help="be the subscriber")
     options = parser.parse_args(args)
     if options.subscribe:
         subscribe(options.subscribe)
-        return
+    elif options.trial:
+        rate = options.rates[0] if options.rates else None
+        print(json.dumps(asdict(ROWS[options.trial][0](rate, options.seconds))))
+    else:
+        print_table(options.rows, options.rates, options.seconds)
+
+
+def print_table(rows: Sequence[str], rates: Sequence[int] | None, seconds: float) -> None:
     print(f"load of this machine before: {os.getloadavg()[0]:.1f}, cores: {os.cpu_count()}")
-    print(f"{'':18} {'drain':>12} {'us CPU':>7} {'lossless':>12} {'us CPU':>7} {'RSS MiB':>8}")
-    for name, stored in (("publish", False), ("publish and write", True)):
-        full = drain(stored=stored)
-        best, failed = highest(options.rates, options.seconds, stored=stored)
-        note = f"  not even that: {best.faults}" if best.faults else ""
+    drains: dict[str, list[Trial]] = {name: [] for name in rows}
+    for _ in range(ROUNDS):
+        for name in rows:
+            drains[name].append(trial(name, None, seconds))
+    cpu = {name: statistics.median(each.cpu for each in drains[name]) for name in rows}
+    print(f"{'':15} {'drain':>12} {'us CPU':>7} {'of bare':>7}", end="")
+    print(f" {'lossless':>12} {'us CPU':>7} {'RSS MiB':>8}")
+    for name in rows:
+        best, failed = highest(name, rates or ROWS[name][1], seconds)
+        drained = statistics.median(each.rate for each in drains[name])
         print(
-            f"{name:18} {full.rate:10,.0f}/s {full.cpu:7.2f} {best.rate:10,.0f}/s {best.cpu:7.2f}"
-            f" {best.rss / MIB:8.0f}{note}"
+            f"{name:15} {drained:10,.0f}/s {cpu[name]:7.2f} {cpu[rows[0]] / cpu[name]:7.2f}"
+            f" {best.rate:10,.0f}/s {best.cpu:7.2f} {best.rss / MIB:8.0f}"
+            + (f"  not even that: {best.faults}" if best.faults else "")
         )
-        if full.faults:
-            print(f"    drained with {full.faults}")
+        for line in [f"drained with {each.faults}" for each in drains[name] if each.faults]:
+            print(f"    {line}")
         for line in failed:
             print(f"    not at {line}")
+    print(f"load of this machine after: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

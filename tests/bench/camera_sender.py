@@ -1,8 +1,8 @@
 """A camera of 32 modules in a process of its own, for benchmarks: as fast as one can send.
 
 Each module sends from an address of its own, 127.0.1.100 to .131, through one socket (IP_PKTINFO).
-A set is one packet of each, sent in one burst. Counts are those of the readout's place in the
-packet, TACKs go on from set to set.
+A set is one packet of each, sent in one burst. Counts are those of the simulated camera: a random
+walk, the same again every `SETS` sets. TACKs go on from set to set.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from ipaddress import IPv4Address
 
 import numpy as np
 
+from socs.sim.camera_walk import Walk
 from socs.sim.datagram_sender import DatagramSender
-from socs.slow_signal.layout import MODULES, WIRE
-from tests.slow_signal_packets import FIRST_OCTET, NETWORK, STEP, T0, packet
+from socs.slow_signal.layout import MODULES, PIXELS, SIGN, WIRE
+from tests.slow_signal_packets import FIRST_OCTET, NETWORK, STEP, T0
 
 READOUTS = 10  # in a packet
+SETS = 80
 LONGEST_CALL = 8  # sets
+# Of readout i they are COUNTS[i % len(COUNTS)]: shape (800, 32, 64).
+COUNTS = Walk(seed=1, length=SETS * READOUTS // 2 + 1).counts
 
 
 class Camera:
@@ -28,24 +32,33 @@ class Camera:
 
     def __init__(self, port: int) -> None:
         rows = LONGEST_CALL * MODULES
-        contents = [packet(module, 0, READOUTS)[1] for module in range(MODULES)]
-        self._memory = np.frombuffer(bytearray(b"".join(contents * LONGEST_CALL)), np.uint8)
-        self._wire = self._memory.view(WIRE).reshape(LONGEST_CALL, MODULES, READOUTS)
+        self._wire = np.zeros((SETS, MODULES, READOUTS), WIRE)
+        counts = COUNTS.reshape(SETS, READOUTS, MODULES, PIXELS).swapaxes(1, 2) ^ SIGN
+        self._wire["low"], self._wire["high"] = counts[..., :32], counts[..., 32:]
+        self._memory = self._wire.reshape(-1).view(np.uint8)
         self._length = WIRE.itemsize * READOUTS
         self._offsets = self._length * np.arange(rows)
         self._which = np.arange(rows)
         first = NETWORK + FIRST_OCTET
         addresses = [str(IPv4Address(first + module)) for module in range(MODULES)]
         self._sender = DatagramSender("127.0.0.1", port, addresses * LONGEST_CALL, "sendmmsg")
-        self._readout = 0
+        self._sets = 0
 
     def send(self, sets: int) -> None:
         """Send the next ``sets``, at most `LONGEST_CALL`, in one burst."""
-        readouts = self._readout + np.arange(sets * READOUTS).reshape(sets, 1, READOUTS)
-        self._wire["tack"][:sets] = self._wire["aux"][:sets] = T0 + STEP * readouts
-        self._readout += sets * READOUTS
-        rows = sets * MODULES
-        self._sender.send(self._memory, self._offsets[:rows], self._length, self._which[:rows])
+        while sets:
+            first = self._sets % SETS
+            count = min(sets, SETS - first)
+            readouts = READOUTS * (self._sets + np.arange(count)[:, None, None])
+            tacks = T0 + STEP * (readouts + np.arange(READOUTS))
+            wire = self._wire[first : first + count]
+            wire["tack"] = wire["aux"] = tacks
+            rows, begin = count * MODULES, first * MODULES * self._length
+            self._sender.send(
+                self._memory, self._offsets[:rows] + begin, self._length, self._which[:rows]
+            )
+            self._sets += count
+            sets -= count
 
     def play(self, sets: int, rate: float) -> float:
         """Send ``sets`` at ``rate`` packets per second, 0 for flat out; how long it took [s].
