@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from socs.cli.slow_signal_average import Average
 from socs.cli.slow_signal_history import History
-from socs.cli.slow_signal_source import add_mapping, add_source, extra, is_live, opened
+from socs.cli.slow_signal_source import add_mapping, add_source, extra, is_live, opened, tell
 from socs.errors import ConfigError, SocsError, StorageUnavailable
 from socs.options import numbers
 from socs.slow_signal.layout import MODULES, PIXELS
@@ -131,6 +131,8 @@ def _collect(args: argparse.Namespace, mapping: str, into: Average | History) ->
         with opened(args, mapping) as readouts:
             for readout in readouts:
                 into.add(readout)
+                if len(into) == 1 and is_live(args.source) and args.count is None:
+                    tell(f"readouts of {args.source} come in; Ctrl-C draws them")
     except KeyboardInterrupt:
         if not is_live(args.source):
             raise

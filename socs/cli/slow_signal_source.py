@@ -165,7 +165,7 @@ def _received(endpoint: str, mapping: str, timeout: float | None) -> Generator[S
             (listener.dropped, "readouts that came faster than they were taken, and were dropped"),
         ):
             if number:
-                _tell(f"{endpoint}: {number} {what}")
+                tell(f"{endpoint}: {number} {what}")
 
 
 def _next(listener: SSReadoutListener, endpoint: str, timeout: float | None) -> Any:
@@ -177,13 +177,13 @@ def _next(listener: SSReadoutListener, endpoint: str, timeout: float | None) -> 
         pass
     rest = None if timeout is None else timeout - first
     if rest is None or rest > 0:
-        _tell(f"no readouts from {endpoint} for {first:g} s; waiting, Ctrl-C ends this")
+        tell(f"no readouts from {endpoint} for {first:g} s; waiting, Ctrl-C ends this")
         try:
             readout = listener.get_readout(timeout=rest)
         except queue.Empty:
             pass
         else:
-            _tell(f"readouts from {endpoint} again")
+            tell(f"readouts from {endpoint} again")
             return readout
     raise SocsError(f"no readouts from {endpoint} for {timeout:g} s; does a builder publish there?")
 
@@ -204,5 +204,6 @@ def address_of(endpoint: str) -> tuple[str, int]:
     return host, port
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
+    """Say ``line`` on standard error."""
     print(f"socs: {line}", file=sys.stderr, flush=True)
