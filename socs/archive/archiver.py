@@ -16,21 +16,19 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
+from socs.archive.ledger import WAITS, Ledger
 from socs.archive.moving import Job, Mover, NotTried, Outcome, Placed, Refused
 from socs.archive.paths import file_of, place_of
-from socs.archive.selection import of_archive
 from socs.archive.settings import ArchiveSettings
 from socs.archive.statistics import Statistics
 from socs.archive.storage import NOT_PLACED, Storage
 from socs.counters import ARCHIVE, ARCHIVE_CONSERVATION, ARCHIVE_NOW, Counters, imbalances
 from socs.dataroots import MISSING
-from socs.db import claims, copies
+from socs.db import copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.claims import Archived, Failure
 from socs.db.engine import AlreadyStored, Database
-from socs.errors import OurError, RowRefused, StorageUnavailable
+from socs.errors import OurError, StorageUnavailable
 from socs.problems import Problems, printable
 
 RENEWALS = 5  # of a claim in the time for which it holds
@@ -40,7 +38,6 @@ ONE_FILE_PAUSE = 30.0  # s until the next attempt at a file that something else 
 STUCK = 60.0  # s after which a look at the archive, or at the database, hangs
 GATHER = 0.05  # s for which outcomes are gathered into one transaction
 BATCH = 200  # outcomes per transaction, at most
-DATABASE_WAITS = (0.1, 0.5, 1.0, 2.0)  # s between attempts at the database
 MAX_LINE = 500  # characters of a line for the log
 CHANGED = "attempts_changed"
 
@@ -73,7 +70,6 @@ class Archiver:
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._settings, self._database, self._storage = settings, database, storage
-        self._owner = settings.instance_id
         self.mover = mover
         self._prepare, self._on_archived = prepare, on_archived
         self._tell = report
@@ -83,12 +79,16 @@ class Archiver:
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()  # one for each life
         self._in_hand: dict[int, Job] = {}
         self._claim_at = self._renew_at = 0.0  # monotonic [s]
-        self._until = 0.0  # end of the last claim, UNIX time [s]
-        self._unsure: list[float] = []  # ends of claims of which no answer came
-        self._failures = 0  # of the database, since it last answered
         self._stepped_at = 0.0  # monotonic [s]
         self._put_off = ("", 0.0)  # why some files wait, and until when: monotonic [s]
         self._wake, self._stopping = threading.Event(), threading.Event()
+        self._ledger = Ledger(
+            settings,
+            database,
+            counters=self.counters,
+            stopping=self._stopping,
+            on_problem=self._set_problem,
+        )
         self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
         self.problem: str | None = None  # why nothing can be archived, or None
         self.defect: str | None = None  # why the thread began afresh last, if by a defect
@@ -121,11 +121,11 @@ class Archiver:
                     self._step()
             except OurError as error:  # the database, or what `prepare` found
                 if not self._stopping.is_set():
-                    self._stopping.wait(self._wait_after(error))
+                    self._stopping.wait(self._ledger.wait_after(error))
             except Exception as error:  # noqa: BLE001  a defect: say so, and begin afresh
                 self.defect = f"archiver: {type(error).__name__}: {error}"
                 self._problems.report("defect", self.defect, time.monotonic())
-                self._stopping.wait(DATABASE_WAITS[-1])
+                self._stopping.wait(WAITS[-1])
         self.mover.stop()
         self._finish()
 
@@ -134,9 +134,7 @@ class Archiver:
         self._answers = queue.SimpleQueue()
         self._forget()
         self._prepare()
-        with self._database.begin() as connection:
-            claims.prepare(connection, self._owner)
-        self._unsure.clear()
+        self._ledger.give_all_back()
         self._claim_at = self._renew_at = 0.0
         self._set_problem(None)
 
@@ -146,8 +144,7 @@ class Archiver:
             while self._in_hand and (answers := self._gather()):
                 self._settle(answers)
             if self._in_hand:
-                with self._database.begin() as connection:
-                    claims.prepare(connection, self._owner)
+                self._ledger.give_all_back()
         except OurError as error:
             self._report(f"claims are given back at the next start: {error}")
         else:
@@ -192,19 +189,16 @@ class Archiver:
             return  # before long it will be a batch worth the effort
         if self.problem is not None:  # see with a few whether it is over
             room = min(room, 4)
-        until = self._end_of_claim()
         try:
-            rows = self._claim(room, until)
+            rows = self._ledger.claim(room)
         except AlreadyStored:  # another archiver was faster
             self._claim_at = now + random.uniform(0.01, 0.05)
             return
         except StorageUnavailable as error:
             if not self._in_hand:
                 raise
-            self._unsure.append(until)
-            self._claim_at = now + self._wait_after(error)
+            self._claim_at = now + self._ledger.wait_after(error)
             return
-        self._database_answered()
         self._claim_at = now if len(rows) >= room else now + self._settings.poll_interval
         if not rows and not self._in_hand:
             self._look_at_archive()
@@ -217,31 +211,12 @@ class Archiver:
         answers = self._answers
         self.mover.submit(self._fitting(jobs), lambda *answer: answers.put(answer))
 
-    def _claim(self, limit: int, until: float) -> list[sa.RowMapping]:
-        with self._database.begin() as connection:
-            if self._unsure:
-                claims.give_back(connection, self._owner, self._unsure)
-            rows = claims.claim(
-                connection,
-                self._owner,
-                self._settings.targets,
-                limit=limit,
-                now=time.time(),
-                until=until,
-                max_attempts=self._settings.max_copy_attempts,
-                only=of_archive(self._settings.archive_name),
-            )
-        self._unsure.clear()
-        return rows
-
     def _renew(self, now: float) -> None:
         try:
-            with self._database.begin() as connection:
-                claims.renew(connection, self._owner, list(self._in_hand), self._end_of_claim())
+            self._ledger.renew(self._in_hand.keys())
         except StorageUnavailable as error:
-            self._renew_at = now + self._wait_after(error)
+            self._renew_at = now + self._ledger.wait_after(error)
         else:
-            self._database_answered()
             self._renew_at = now + self._settings.lease / RENEWALS
 
     def _look_at_archive(self) -> None:
@@ -252,10 +227,6 @@ class Archiver:
             self._set_problem(str(error))
         else:
             self._set_problem(None)
-
-    def _end_of_claim(self) -> float:
-        self._until = max(time.time() + self._settings.lease, self._until + 1e-3)
-        return self._until
 
     def _fitting(self, jobs: Sequence[Job]) -> list[Job]:
         """Those of ``jobs`` whose path fits into the table; the others are refused."""
@@ -299,7 +270,7 @@ class Archiver:
                 failed.append(self._failure(job, outcome))
             else:
                 put_off.append((job, outcome))
-        settled = self._write(archived, failed)
+        settled = self._ledger.settle(archived, failed)
         self._count([answer for answer in answers if not isinstance(answer[1], NotTried)], settled)
         self._release(put_off)
         if not self._in_hand:
@@ -329,52 +300,6 @@ class Archiver:
         detail = printable(outcome.detail, copies.DETAIL_LENGTH)
         return Failure(job.file.id, state, attempts, outcome.cause, detail, due, outcome.md5sum)
 
-    def _write(self, archived: list[Archived], failed: list[Failure]) -> set[int]:
-        """Record outcomes; the ids of those that were still ours."""
-        if not archived and not failed:
-            return set()
-        try:
-            now = time.time()
-            return self._until_committed(
-                lambda connection: claims.settle(connection, self._owner, archived, failed, now)
-            )
-        except RowRefused as error:
-            if len(archived) + len(failed) > 1:  # one of them; the others shall not suffer
-                parts = [self._write([item], []) for item in archived]
-                parts += [self._write([], [item]) for item in failed]
-                return set().union(*parts)
-            item = archived[0] if archived else failed[0]
-            attempts = self._settings.max_copy_attempts
-            refused = Failure(
-                item.file_id, copies.FAILED, attempts, NOT_PLACED, printable(str(error))
-            )
-            return self._write([], [refused])
-
-    def _until_committed(self, act: Callable[[sa.Connection], set[int]]) -> set[int]:
-        """The result of ``act`` in a transaction, which is repeated while the database is away."""
-        while True:
-            try:
-                with self._database.begin() as connection:
-                    result = act(connection)
-            except StorageUnavailable as error:
-                if self._stopping.wait(self._wait_after(error)):
-                    raise
-            else:
-                self._database_answered()
-                return result
-
-    def _wait_after(self, error: OurError) -> float:
-        """The database failed: make that known; how long to wait before the next attempt [s]."""
-        self.counters.add("database_errors", int(isinstance(error, StorageUnavailable)))
-        self._set_problem(str(error))
-        self._failures += 1
-        return DATABASE_WAITS[min(self._failures, len(DATABASE_WAITS)) - 1]
-
-    def _database_answered(self) -> None:
-        if self._failures:
-            self._failures = 0
-            self._set_problem(None)
-
     def _release(self, put_off: Sequence[tuple[Job, NotTried]]) -> None:
         """Give files back that are not to blame, to be tried again before long."""
         groups: dict[NotTried, list[int]] = {}
@@ -386,20 +311,7 @@ class Archiver:
             if not outcome.everything:  # the other is the problem, which is told as such
                 self._problems.report("put off", outcome.detail, now)
                 self._put_off = outcome.detail, now + pause + 2 * self._settings.poll_interval
-
-            def act(
-                connection: sa.Connection,
-                ids: list[int] = ids,
-                due: float = time.time() + pause,
-                detail: str = outcome.detail,
-            ) -> set[int]:
-                detail = printable(detail, copies.DETAIL_LENGTH)
-                claims.release(
-                    connection, self._owner, ids, due=due, cause="not_tried", detail=detail
-                )
-                return set(ids)
-
-            self._until_committed(act)
+            self._ledger.release(ids, due=time.time() + pause, detail=outcome.detail)
             self.counters.add("files_released", len(ids))
             self._out_of_hand(ids)
 
