@@ -79,11 +79,13 @@ class Findings:
     def __init__(self, on_finding: OnFinding = lambda finding: None) -> None:
         self._on_finding = on_finding
         self.counts = dict.fromkeys(KINDS, 0)
+        self._dealt_with = dict.fromkeys(KINDS, 0)
         self.examples: dict[str, list[Finding]] = {kind: [] for kind in KINDS}
 
     def add(self, finding: Finding) -> None:
         """One more."""
         self.counts[finding.kind] += 1
+        self._dealt_with[finding.kind] += bool(finding.done)
         if len(self.examples[finding.kind]) < EXAMPLES:
             self.examples[finding.kind].append(finding)
         self._on_finding(finding)
@@ -98,6 +100,17 @@ class Findings:
             kind: [found.as_dict() for found in fitting(self.examples[kind], ROOM // len(kinds))]
             for kind in kinds
         }
+
+    def advice(self) -> list[str]:
+        """A line for each kind that was found: what it means, and what to do about it."""
+        lines = []
+        for kind, number in self.counts.items():
+            if number:
+                meaning, remedy = KINDS[kind]
+                if number == self._dealt_with[kind]:
+                    remedy = "`done` tells of each what was done"
+                lines.append(f"{kind}: {meaning} -> {remedy}")
+        return lines
 
     def summary(self) -> str:
         """``3 dark, 1 lost``, or that nothing was found."""

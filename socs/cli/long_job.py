@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from socs.archive.findings import KINDS, Finding, Findings
+from socs.archive.findings import Finding, Findings
 from socs.cli.output import escaped, print_rows, tab_separated
 
 COLUMNS = ("kind", "file_id", "path", "size", "detail", "done")
@@ -130,9 +130,5 @@ class LongJob(Generic[R]):
         lines = [result.summary()]
         if len(result.findings) > len(self._kept) > 0:
             lines.append(f"The first {SHOWN} are shown; --json prints all of them")
-        for kind, number in result.findings.counts.items():
-            if number:
-                meaning, remedy = KINDS[kind]
-                lines.append(f"{kind}: {meaning} -> {remedy}")
-        for line in (*lines, *notes):
+        for line in (*lines, *result.findings.advice(), *notes):
             print(f"socs: {escaped(line)}", file=sys.stderr)

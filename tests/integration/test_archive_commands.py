@@ -140,6 +140,7 @@ def test_audit_finds_marks_and_repairs(archive: Archive, capsys) -> None:
     assert done["altered"].startswith("set aside as ")
     assert done["dark"] == "registered"
     assert "2 to be copied again, 1 registered" in err
+    assert "audit --repair" not in err  # which is what was done
     assert [archive.states()[number] for number in ids[:3]] == [WAITING, WAITING, ARCHIVED]
     (row,) = [row for row in archive.rows().values() if row["path"] == dark]
     assert (row["instance_id"], row["site"]) == ("salvage", "lab")

@@ -39,6 +39,16 @@ def test_few_findings_are_all_shown() -> None:
     assert Findings().summary() == "nothing amiss"
 
 
+def test_what_was_done_is_not_advised_again() -> None:
+    findings = Findings()
+    findings.add(Finding("lost", "/a", done="will be copied again"))
+    findings.add(Finding("altered", "/b", done="not repaired: where it was written is unknown"))
+    findings.add(Finding("altered", "/c"))
+    lost, altered = findings.advice()
+    assert lost == f"lost: {KINDS['lost'][0]} -> `done` tells of each what was done"
+    assert altered == f"altered: {KINDS['altered'][0]} -> {KINDS['altered'][1]}"
+
+
 def test_names_that_are_not_utf8_can_be_written() -> None:
     path = b"/a/caf\xe9".decode("utf-8", "surrogateescape")
     assert as_written(path) == "/a/caf\\udce9"
