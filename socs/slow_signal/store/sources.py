@@ -18,6 +18,7 @@ from socs.errors import FileNotReady, Malformed
 from socs.problems import printable
 from socs.slow_signal.layout import MV_PER_COUNT, READOUT
 from socs.slow_signal.store import blocks, formats, journal
+from socs.slow_signal.store.bzip2_chunks import Bzip2Chunks, can_unpack
 from socs.slow_signal.store.formats import PeerTable
 from socs.slow_signal.store.hdf5 import reading
 from socs.slow_signal.store.journal import JournalScan
@@ -238,10 +239,19 @@ class TableSource(Hdf5Source):
             found = self._table.description._v_dtype.fields.get(name)
             if found is None or found[0].shape != self._peer.row[name].shape:
                 raise Malformed(f"{path}: no column {name} as the layout {self.layout} has it")
+        self._chunks = Bzip2Chunks(path, self._table) if can_unpack(self._table) else None
 
     def rows(self, start: int, stop: int) -> Rows:
-        with reading(self.path):
-            return TableRows(self._table.read(start, max(start, stop)), self._peer)
+        rows = None if self._chunks is None else self._chunks.read(start, stop)
+        if rows is None:
+            with reading(self.path):
+                rows = self._table.read(start, max(start, stop))
+        return TableRows(rows, self._peer)
+
+    def close(self) -> None:
+        if self._chunks is not None:
+            self._chunks.close()
+        super().close()
 
 
 def _open_hdf5(path: Path) -> Source:
