@@ -53,7 +53,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.package: setup.py | $(VENV)/bin/python
 	@echo "Installing socs and what it needs into $(VENV) (about a minute) ..."
-	$(PIP) -e .
+	$(PIP) -e .[demo]
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.package

@@ -52,6 +52,7 @@ setup(
         "docs": docs,
         "test": test,
         "lint": lint,
+        "demo": slow_signal,
         "all": plot + tango + epics + web,
     },
     entry_points={

@@ -16,8 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from socs.cli.demo_numbers import Numbers, comparisons, problems
-from socs.cli.demo_run import ADDRESS_ROOT, Demo
+from socs.cli.demo.numbers import Numbers, comparisons, problems
+from socs.cli.demo.run import ADDRESS_ROOT, Demo
 
 LINE_PERIOD = 2.0  # s between plain lines
 
@@ -137,8 +137,9 @@ def line_of(numbers: Numbers) -> str:
         f"{numbers.rate:.1f} files/s",
         f"database {_database(numbers)}",
         f"feed messages {sum(numbers.feeds.values())}",
+        *numbers.troubles,
     ]
-    return "  ".join([*parts, *numbers.troubles])
+    return "  ".join(parts + [text for part in numbers.parts.values() for text in part.line()])
 
 
 def table_of(numbers: Numbers) -> Table:
@@ -170,12 +171,17 @@ def table_of(numbers: Numbers) -> Table:
         ("rate", f"{numbers.rate:.1f}/s", "files registered per second"),
         ("database", _database(numbers), escape("; ".join(numbers.troubles))),
         ("controller", numbers.script.state, "script run by the pysmurf controller"),
+        *((name, value, escape(text)) for name, value, text in _part_rows(numbers)),
     ]
     for row in rows:
         table.add_row(*row)
     for feed, count in sorted(numbers.feeds.items()):
         table.add_row("feed", str(count), escape(feed))
     return table
+
+
+def _part_rows(numbers: Numbers) -> list[tuple[str, str, str]]:
+    return [row for part in numbers.parts.values() for row in part.rows()]
 
 
 def _database(numbers: Numbers) -> str:
@@ -204,6 +210,8 @@ def print_summary(console: Console, numbers: Numbers) -> None:
     if not found:
         text = f"{numbers.registered} files, each registered and archived once with the right md5,"
         console.print(Text(f"OK: {text} {numbers.rate:.1f} per second", "bold green"))
+        for part in numbers.parts.values():
+            console.print(Text(f"OK: {part.sentence()}", "bold green"))
 
 
 def introduction(demo: Demo) -> str:

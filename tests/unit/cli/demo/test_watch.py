@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from ocs.client_http import ControlClientError
 
-from socs.cli import demo_watch
-from socs.cli.demo_watch import Differences, FeedCount, RateMeter, Status, Verifier, Watcher
+from socs.cli.demo import watch as demo_watch
+from socs.cli.demo.watch import Differences, FeedCount, RateMeter, Status, Verifier, Watcher
 from socs.db import claims, copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
@@ -123,7 +123,7 @@ def test_rows_are_verified_against_the_files(table, monkeypatch):
     (table.directory / "changed").write_bytes(b"other content")
     table.add(table.directory / "changed", b"content")
     table.add(table.directory / "gone", b"content")
-    verifier = Verifier(table.environ, table.directory / "archive")
+    verifier = Verifier(table.environ, table.directory / "archive", "monitor")
     for _ in range(2):
         verifier.look()
         assert (verifier.registered, verifier.verified, verifier.wrong) == (7, 5, 2)
@@ -132,7 +132,7 @@ def test_rows_are_verified_against_the_files(table, monkeypatch):
 
 
 def test_copies_are_verified_where_their_rows_say(table):
-    verifier = Verifier(table.environ, table.directory / "archive")
+    verifier = Verifier(table.environ, table.directory / "archive", "monitor")
     copied = {}
     for name in ("good", "altered", "elsewhere"):
         path = table.directory / name
@@ -154,7 +154,7 @@ def test_copies_are_verified_where_their_rows_say(table):
 
 
 def test_a_table_that_is_not_there_yet_is_waited_for(tmp_path):
-    verifier = Verifier({"SOCS_DATA_DIR": str(tmp_path)}, tmp_path)
+    verifier = Verifier({"SOCS_DATA_DIR": str(tmp_path)}, tmp_path, "monitor")
     verifier.look()
     assert verifier.registered == 0
     verifier.close()
@@ -163,7 +163,7 @@ def test_a_table_that_is_not_there_yet_is_waited_for(tmp_path):
 def test_missing_second_foreign_and_wrong_rows_are_counted(table):
     for name in ("a", "a", "b", "foreign"):
         table.add(f"/{name}", b"")
-    verifier = Verifier(table.environ, table.directory / "archive")
+    verifier = Verifier(table.environ, table.directory / "archive", "monitor")
     empty = hashlib.md5(b"").hexdigest()
     announced = {"/a": empty, "/b": hashlib.md5(b"other").hexdigest(), "/lost": empty}
     found = verifier.compare(Truth(announced=announced))

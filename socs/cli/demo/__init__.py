@@ -1,4 +1,4 @@
-"""``socs demo``: the main job on this machine, with real input, watched and checked."""
+"""``socs demo``: the main jobs on this machine, with real input, watched and checked."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from socs.cli.demo_directory import DemoDirectory
-from socs.cli.demo_numbers import problems
-from socs.cli.demo_run import SETTLE, Demo, DemoSettings
-from socs.cli.demo_view import View, introduction, make_view
+from socs.cli.demo.directory import DemoDirectory
+from socs.cli.demo.numbers import problems
+from socs.cli.demo.run import SETTLE, Demo, DemoSettings
+from socs.cli.demo.view import View, introduction, make_view
 from socs.errors import StorageError
 from socs.options import fraction
 
@@ -28,10 +28,11 @@ def add_parser(commands: Any) -> None:
     """Add ``demo`` to ``commands`` (of ``add_subparsers``)."""
     text = (
         "Start a router, a pysmurf monitor, controller and archiver, and a source that writes "
-        "files and announces them; show what becomes of them; end with a comparison. Ends with "
-        "status 1 if an announced file is not registered and archived exactly once with the right "
-        "md5, or if losses are not reported exactly. Everything is in one directory and bound to "
-        "127.0.0.1."
+        "files and announces them; a slow-signal builder, and a camera of 32 modules that sends "
+        "packets to it; show what becomes of all that; end with a comparison. Ends with status 1 "
+        "if an announced file is not registered and archived exactly once with the right md5, if "
+        "a value of the camera is not in an archived file, or if losses are not reported exactly. "
+        "Everything is in one directory and bound to 127.0.0.1."
     )
     parser = commands.add_parser("demo", help="try the main job here", description=text)
     add = parser.add_argument
@@ -39,13 +40,13 @@ def add_parser(commands: Any) -> None:
     add("--rate", type=_rate, default="50", metavar="HZ", help="files per second, or `burst` (50)")
     sizes = "size of the files [bytes] (4096)"
     add("--size", type=_size, default="4096", metavar="BYTES|MIN:MAX", help=sizes)
-    drop = "fraction of the messages to lose on purpose (0)"
+    drop = "fraction of the messages and packets to lose on purpose (0)"
     add("--drop", type=fraction, default=0.0, metavar="F", help=drop)
-    twice = "fraction of the messages to send twice on purpose (0)"
+    twice = "fraction of the messages and packets to send twice on purpose (0)"
     add("--duplicate", type=fraction, default=0.0, metavar="F", help=twice)
     where = "directory for all of it, begun anew each time (demo-site)"
     add("--dir", type=Path, default=Path("demo-site"), metavar="DIR", help=where)
-    keep = "leave the announced files, which are deleted after success (logs, table, archive stay)"
+    keep = "leave the files written, which are deleted after success (logs, table, archive stay)"
     add("--keep", action="store_true", help=keep)
     add("--json", action="store_true", help="print one JSON object at the end, and nothing else")
     parser.set_defaults(run=_run)
@@ -96,7 +97,7 @@ def _finish(demo: Demo, view: View, stop: StopSignals) -> bool:
     """Stop the source and wait for the rest; whether a further signal cut the waiting short."""
     before = stop.count
     view.tell("waiting until all that was announced is archived; Ctrl-C cuts this short ...")
-    demo.stop_source()
+    demo.stop_sources()
     deadline = time.monotonic() + SETTLE
     while not demo.settled() and time.monotonic() < deadline and stop.count == before:
         view.show(demo.numbers())

@@ -15,9 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from socs.cli.demo_directory import DemoDirectory
-from socs.cli.demo_numbers import Numbers, ScriptRun
-from socs.cli.demo_watch import Differences, FeedCount, RateMeter, Status, Verifier, Watcher
+from socs.cli.demo import camera
+from socs.cli.demo.camera import CameraPart
+from socs.cli.demo.directory import DemoDirectory
+from socs.cli.demo.numbers import Numbers, ScriptRun
+from socs.cli.demo.part import Part
+from socs.cli.demo.watch import Differences, FeedCount, RateMeter, Status, Verifier, Watcher
 from socs.errors import OurError
 from socs.sim.leash import Child, Leash
 from socs.sim.ports import LOOPBACK, free_port
@@ -26,7 +29,6 @@ from socs.sim.site import AgentInstance, Site
 
 MONITOR, CONTROLLER = "pysmurf-monitor", "pysmurf-controller"
 ARCHIVER = "pysmurf-archiver"
-AGENTS = (MONITOR, CONTROLLER, ARCHIVER)
 SOURCE_ID, SCRIPT_ID = "demo_source", "demo_script"
 ADDRESS_ROOT = "observatory"
 SETTLE = 15.0  # s that the rest may take once the source has ended
@@ -63,10 +65,15 @@ class Demo:
     def __init__(self, directory: DemoDirectory, settings: DemoSettings) -> None:
         self.directory, self.settings = directory, settings
         self.udp_port = free_port(socket.SOCK_DGRAM)
-        self.site = Site(directory.site, address_root=ADDRESS_ROOT, instances=self._instances())
         self.environment = {"SOCS_DATA_DIR": str(directory.data)} | _blanks()
+        self.left_out = [reason for reason in (camera.missing(),) if reason]
+        self.parts: list[Part] = []
+        if not camera.missing():
+            given = {"drop": settings.drop, "duplicate": settings.duplicate}
+            self.parts.append(CameraPart(directory, self.environment, **given))
+        self.site = Site(directory.site, address_root=ADDRESS_ROOT, instances=self._instances())
         self._leash = Leash()
-        self._verifier = Verifier(self.environment, directory.archive)
+        self._verifier = Verifier(self.environment, directory.archive, MONITOR)
         self._meter = RateMeter()
         self._watchers: list[Watcher] = []
         self._status = self._script = self._archiving = Status(lambda: None)
@@ -88,16 +95,20 @@ class Demo:
             ["--udp-port", self.udp_port],
             ["--script-root", str(self.directory.scripts)],
         ]
+        registering = {MONITOR: str(self.directory.files)}
+        for part in self.parts:
+            registering.update(part.registering)
         archiver = [
-            ["--target", MONITOR],
+            ["--target", *registering.keys()],
             ["--data-dir", str(self.directory.archive)],
-            ["--data-root", str(self.directory.files)],
+            ["--data-root", *registering.values()],
             ["--poll-interval", "0.5"],
         ]
         return [
             AgentInstance("PysmurfMonitor", MONITOR, monitor),
             AgentInstance("PysmurfController", CONTROLLER, controller),
             AgentInstance("PysmurfArchiver", ARCHIVER, archiver),
+            *(instance for part in self.parts for instance in part.instances()),
         ]
 
     # -- life -----------------------------------------------------------------------------------
@@ -107,6 +118,8 @@ class Demo:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.ExitStack() as stack:  # each is ended, whatever the others raise
+            for part in self.parts:
+                stack.callback(part.close)
             stack.callback(self._verifier.close)
             for watcher in self._watchers:
                 stack.callback(watcher.stop)
@@ -123,14 +136,18 @@ class Demo:
         tell("starting the crossbar router ...")
         self.site.start_router()
         tell("starting the agents ...")
-        for name in AGENTS:
+        for name in self.site.instances:
             self.site.start_agent(name, env=self.environment)
-        for name in AGENTS:
+        for name in self.site.instances:
             self.site.wait_joined(name)
         self._start_looking()
-        tell("starting the source ...")
+        tell("starting the sources ...")
         self._start_source()
+        for part in self.parts:
+            part.start(self._child)
         self._start_script()
+        for reason in self.left_out:
+            tell(reason)
 
     def _start_looking(self) -> None:
         topic = f"{ADDRESS_ROOT}..feeds."
@@ -145,6 +162,8 @@ class Demo:
             "verifier": self._verifier.look,
             "feeds": self._feeds.look,
         }
+        for part in self.parts:
+            looks.update(part.looks(self.site))
         for name, look in looks.items():
             self._watchers.append(Watcher(name, look))
             self._watchers[-1].start()
@@ -187,15 +206,17 @@ class Demo:
 
     # -- the end --------------------------------------------------------------------------------
 
-    def stop_source(self) -> None:
-        """Let the source end, which makes its truth whole.
+    def stop_sources(self) -> None:
+        """Let the sources end, which makes their truths whole.
 
         Raises:
-            OurError: it ended without having written it.
+            OurError: one ended without having written it.
         """
         assert self._source is not None
         self._source.stop(STOP_TIMEOUT)
         self._ended = time.monotonic()
+        for part in self.parts:
+            part.stop()
         if not self._truth().finished:
             raise OurError(f"the source ended early:\n{self._source.output()[-2000:]}")
 
@@ -203,7 +224,8 @@ class Demo:
         """Whether nothing more is to be expected: all archived, verified, and reported."""
         numbers = self.numbers()
         counters = self._status.data.get("counters", {})
-        return (
+        parts_settled = [part.settled() for part in self.parts]  # each is asked: it may act
+        return all(parts_settled) and (
             numbers.registered >= numbers.announced
             and counters.get("files_registered", 0) >= numbers.announced
             and numbers.waiting == 0
@@ -222,6 +244,8 @@ class Demo:
         """
         truth = read_truth(self.directory.truth)
         self._differences = self._verifier.compare(truth)
+        for part in self.parts:
+            part.compare()
 
     # -- numbers --------------------------------------------------------------------------------
 
@@ -255,6 +279,7 @@ class Demo:
             surplus=self._differences.surplus,
             monitor_answers=self._status.fresh,
             archiver_answers=self._archiving.fresh,
+            parts={part.name: part.numbers() for part in self.parts},
         )
 
     def final_numbers(self) -> Numbers:

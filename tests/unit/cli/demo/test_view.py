@@ -5,9 +5,9 @@ import io
 
 from rich.console import Console
 
-from socs.cli.demo_numbers import Numbers
-from socs.cli.demo_view import Lines, LiveTable, Silent, line_of, make_view, table_of
-from tests.unit.cli.test_demo_numbers import GOOD
+from socs.cli.demo.numbers import Numbers
+from socs.cli.demo.view import Lines, LiveTable, Silent, line_of, make_view, table_of
+from tests.unit.cli.demo.test_numbers import GOOD
 
 
 def console(**settings) -> Console:

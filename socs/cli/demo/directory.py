@@ -21,7 +21,8 @@ class DemoDirectory:
         site: site config, router config, logs (``OCS_CONFIG_DIR``).
         data: files table and spool (``SOCS_DATA_DIR``).
         files: what the source writes and announces.
-        archive: where the archiver copies it to.
+        camera: what the slow-signal builder writes.
+        archive: where the archiver copies both to.
         scripts: what the controller runs.
         truth: what the source says that it did.
 
@@ -34,13 +35,14 @@ class DemoDirectory:
         self.site = self.path / "site"
         self.data = self.path / "data"
         self.files = self.path / "files"
+        self.camera = self.path / "camera"
         self.archive = self.path / "archive"
         self.scripts = self.path / "scripts"
         self.truth = self.data / "truth.json"
         self._lock = -1
 
     def __enter__(self) -> DemoDirectory:
-        own = (self.site, self.data, self.files, self.archive, self.scripts)
+        own = (self.site, self.data, self.files, self.camera, self.archive, self.scripts)
         try:
             self._claim(NOTE.format(", ".join(directory.name for directory in own)))
             for directory in own:
@@ -86,5 +88,6 @@ class DemoDirectory:
             self._lock = -1
 
     def remove_files(self) -> None:
-        """Delete what the source has written; the copies in the archive stay."""
-        shutil.rmtree(self.files, ignore_errors=True)
+        """Delete what was written to be archived; the copies in the archive stay."""
+        for directory in (self.files, self.camera):
+            shutil.rmtree(directory, ignore_errors=True)

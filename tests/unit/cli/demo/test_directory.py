@@ -2,7 +2,7 @@
 
 import pytest
 
-from socs.cli.demo_directory import MARKER, DemoDirectory
+from socs.cli.demo.directory import MARKER, DemoDirectory
 from socs.errors import ConfigError
 
 

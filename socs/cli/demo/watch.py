@@ -104,6 +104,11 @@ class Differences:
 class Verifier:
     """Follows the files table and computes the md5 of each file again, and of its copy.
 
+    Args:
+        environ: names the database.
+        archive: directory that copies are in.
+        instance_id: of the agent whose rows are looked at.
+
     Attributes:
         registered: rows seen.
         verified: rows with the md5 of their file.
@@ -111,8 +116,9 @@ class Verifier:
         wrong: rows of which one is not true, with examples in ``examples``.
     """
 
-    def __init__(self, environ: Mapping[str, str], archive: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], archive: Path, instance_id: str) -> None:
         self._database = Database(environ)
+        self._instance_id = instance_id
         self._follower = Follower()
         self._archive = archive
         self._not_archived: set[int] = set()
@@ -126,7 +132,8 @@ class Verifier:
             while True:
                 page = self._page(after)
                 for row in self._follower.fresh(page, time.monotonic()):
-                    self._verify(row)
+                    if row["instance_id"] == self._instance_id:
+                        self._verify(row)
                 if len(page) < PAGE:
                     break
                 after = page[-1]["id"]
@@ -172,7 +179,7 @@ class Verifier:
         return False
 
     def compare(self, truth: Truth) -> Differences:
-        """The whole table against all that was announced, at the end.
+        """All rows of the agent against all that was announced, at the end.
 
         Raises:
             StorageError: the table cannot be read.
@@ -181,8 +188,12 @@ class Verifier:
         surplus = wrong = 0
         with self._database.read() as connection:
             written = sa.func.coalesce(copies.table.c.source, files.table.c.path)
-            query = sa.select(written, files.table.c.md5sum).outerjoin_from(
-                files.table, copies.table, copies.table.c.file_id == files.table.c.id
+            query = (
+                sa.select(written, files.table.c.md5sum)
+                .outerjoin_from(
+                    files.table, copies.table, copies.table.c.file_id == files.table.c.id
+                )
+                .where(files.table.c.instance_id == self._instance_id)
             )
             for path, md5sum in connection.execute(query):
                 md5 = announced.pop(path, None)

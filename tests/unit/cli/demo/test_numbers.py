@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from socs.cli.demo_numbers import Numbers, ScriptRun, problems
+from socs.cli.demo.numbers import Numbers, ScriptRun, problems
 
 GOOD = Numbers(
     seconds=10.0,

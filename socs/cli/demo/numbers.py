@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from socs.cli.demo.part import Comparison, PartNumbers
+
 
 @dataclass(frozen=True)
 class ScriptRun:
@@ -56,6 +58,7 @@ class Numbers:
         surplus: rows without an announced file, or second rows of one (known at the end).
         monitor_answers: whether an OCS client gets an answer from the monitor.
         archiver_answers: the same of the archiver.
+        parts: numbers of the other streams, by name.
     """
 
     seconds: float = 0.0
@@ -80,6 +83,7 @@ class Numbers:
     surplus: int = 0
     monitor_answers: bool = False
     archiver_answers: bool = False
+    parts: Mapping[str, PartNumbers] = field(default_factory=dict)
 
     @property
     def announced_so_far(self) -> int:
@@ -94,22 +98,8 @@ class Numbers:
             "rate": round(self.rate, 1),
             "feeds": dict(self.feeds),
             "script": {**vars(self.script), "arrived": dict(self.script.arrived)},
+            "parts": {name: part.as_json() for name, part in self.parts.items()},
         }
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One line of the summary: what was done, what came of it, and whether that is right."""
-
-    what: str
-    done: int
-    outcome: str
-    found: int
-
-    @property
-    def good(self) -> bool:
-        """Whether both numbers agree."""
-        return self.done == self.found
 
 
 def comparisons(numbers: Numbers) -> list[Comparison]:
@@ -120,6 +110,7 @@ def comparisons(numbers: Numbers) -> list[Comparison]:
         Comparison("rows", numbers.registered, "archived, md5 verified", numbers.archived),
         Comparison("messages dropped on purpose", numbers.dropped, "reported lost", numbers.lost),
         Comparison("messages sent twice", numbers.duplicated, "recognised", numbers.recognised),
+        *(each for part in numbers.parts.values() for each in part.comparisons()),
     ]
 
 
@@ -145,4 +136,4 @@ def problems(numbers: Numbers) -> list[str]:
     if not numbers.script.good:
         state, arrived = numbers.script.state, dict(numbers.script.arrived)
         found.append(f"the controller's script: {state}, its session data: {arrived}")
-    return found
+    return found + [problem for part in numbers.parts.values() for problem in part.problems()]
