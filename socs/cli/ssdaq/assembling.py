@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from socs.cli.ssdaq.pid_file import PidFile
@@ -66,6 +67,9 @@ def _made(settings: CustomPublisherSettings) -> CustomPublisher:
         raise ConfigError(
             f"{where}: {settings.class_name} cannot be made: {type(error).__name__}: {error}"
         ) from error
+    if not hasattr(made, "name"):
+        with suppress(AttributeError):
+            made.name = settings.name  # type: ignore[attr-defined]
     return made
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from typing import Any
 
@@ -30,11 +30,11 @@ def set_up_log(level: str, where: str) -> None:
     """
     if level not in LEVELS:
         raise ConfigError(f"{where}: {level!r} is none of {', '.join(LEVELS)}")
-    logging.basicConfig(level=getattr(logging, level), format=FORMAT, force=True)
+    logging.basicConfig(level=getattr(logging, level), format=FORMAT)
 
 
 def pin_to_core(core: int, where: str) -> None:
-    """Keep this process, and the threads it starts later, on one processor core.
+    """Keep this process on one processor core, with the threads that libraries have begun.
 
     Raises:
         ConfigError: this process may not use it; the message begins with ``where`` it was said.
@@ -43,7 +43,9 @@ def pin_to_core(core: int, where: str) -> None:
     if core not in there:
         usable = ", ".join(map(str, sorted(there)))
         raise ConfigError(f"{where}: core {core} is not among those of this process ({usable})")
-    os.sched_setaffinity(0, {core})
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), {core})
 
 
 def loaded(class_name: str, where: str) -> Any:
