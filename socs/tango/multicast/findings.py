@@ -78,9 +78,9 @@ KINDS: dict[str, Kind] = {
     "property_refused": Kind(
         "error",
         "cppTango calls the property uncoherent at this address, and sends all events by unicast. "
-        "Servers of Tango 9.3.4 may crash at every start: they clear the list and go on writing "
-        "to it. 10.3.3 was not seen to crash",
-        "correct this group before any server is restarted",
+        "Worse, it clears the list and then goes on writing to it: with most such lists every "
+        "server crashes when it starts. Seen with 9.3.4 and 10.3.3",
+        "correct this group before any server is started or restarted",
     ),
     "default_wrong": Kind(
         "error",

@@ -80,7 +80,7 @@ def _defaults(configuration: Configuration) -> Iterator[Finding]:
     for default in DEFAULTS:
         written = values.get(default.name, ())
         if written and (len(written) > 1 or whole(written[0], default.largest) is None):
-            text = f"{quoted(', '.join(written))} is not a number of {default.unit}, 1 to {default.largest}"
+            text = f"{quoted(', '.join(written))} is not one number of 1 to {default.largest}"
             yield Finding("default_wrong", text, element=default.name)
 
 
@@ -118,7 +118,7 @@ def _prefixes(configuration: Configuration, streams: Iterable[EventName]) -> Ite
         way = transport_of(stream, configuration)
         if way.multicast and not way.exact:
             element = Element(way.index, configuration.events[way.index])
-            text = f"{stream.path} goes by {way} because its name begins that of {quoted(element.text)}"
+            text = f"{stream.path} goes by {way}: {quoted(element.text)} begins with its name"
             yield at("name_prefix", element, text)
     found = configuration.routes
     for earlier in found:
