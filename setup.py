@@ -15,7 +15,14 @@ tango = ["pytango>=10.1"]
 epics = ["caproto>=1.1"]
 web = ["nicegui>=2"]
 docs = ["sphinx>=7", "sphinx-argparse>=0.4", "sphinx-rtd-theme>=2"]
-test = ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.90", "psutil>=5.9"]
+test = [
+    "pytest>=8",
+    "pytest-timeout>=2.2",
+    "hypothesis>=6.90",
+    "psutil>=5.9",
+    "h5py>=3.10",
+    "hdf5plugin>=4.1",
+]
 lint = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2", "types-PyMySQL", "types-PyYAML"]
 
 setup(

@@ -23,6 +23,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinxarg.ext",
     "socs_reference",
+    "slow_signal_reference",
 ]
 exclude_patterns = ["_build"]
 html_theme = "sphinx_rtd_theme"
