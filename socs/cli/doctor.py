@@ -16,11 +16,13 @@ from socs.cli import (
     router_checks,
     site_checks,
 )
-from socs.cli.findings import Finding, failed, print_findings
+from socs.cli.findings import Finding, fail, failed, print_findings
+from socs.cli.host_checks import Listener
 from socs.cli.site_checks import SiteView
-from socs.pysmurf.settings import StreamSettings, stream_settings
+from socs.errors import ConfigError
+from socs.pysmurf.settings import stream_settings
 
-MONITOR, ARCHIVER = "PysmurfMonitor", "PysmurfArchiver"
+MONITOR, ARCHIVER, BUILDER = "PysmurfMonitor", "PysmurfArchiver", "SlowSignalBuilder"
 Parsed = Mapping[str, argparse.Namespace]  # options by instance id
 
 
@@ -119,25 +121,68 @@ def examine_agents(view: SiteView) -> tuple[list[Finding], Parsed]:
 
 def examine_host(view: SiteView, parsed: Parsed) -> list[Finding]:
     """The checks of this host's kernel, ports, directories and keys, for its agents."""
-    monitors = [(name, stream_settings(parsed[name])) for name in _here(view, parsed, MONITOR)]
-    found = host_checks.check_shared_ports(monitors)
+    listeners, found = _listeners(view, parsed)
+    found += host_checks.check_shared_ports(listeners)
     rmem_max = host_checks.read_rmem_max()
     privileged = host_checks.has_net_admin()
-    for name, settings in monitors:
+    for name, needs in listeners:
         if rmem_max is not None:
             found.append(
                 host_checks.check_receive_buffer(
-                    name, settings.receive_buffer, rmem_max, privileged=privileged
+                    name, needs.receive_buffer, rmem_max, privileged=privileged
                 )
             )
-        found += host_checks.check_senders(name, settings.allow)
-        wrong_address = host_checks.check_address(name, settings.bind)
-        found += wrong_address or [_check_port(view, name, settings)]
-        found += host_checks.check_data_roots(name, settings.roots)
-        found.append(host_checks.check_spool(name, settings.spool_dir, settings.spool_quota))
+        found += host_checks.check_senders(name, needs.allow)
+        wrong_address = host_checks.check_address(name, needs.bind)
+        found += wrong_address or [_check_port(view, name, needs)]
+        found += host_checks.check_data_roots(name, needs.reads)
+        found += host_checks.check_folders(name, needs.writes)
+        if needs.spool_dir is not None:
+            found.append(host_checks.check_spool(name, needs.spool_dir, needs.spool_quota))
     for name in _here(view, parsed, ARCHIVER):
         found += archive_checks.check_archiver(name, parsed[name], view.instance_ids)
     return found
+
+
+def _listeners(view: SiteView, parsed: Parsed) -> tuple[list[tuple[str, Listener]], list[Finding]]:
+    """The agents that take datagrams, with what they need; and options that cannot be right."""
+    found = [(name, _of_monitor(parsed[name])) for name in _here(view, parsed, MONITOR)]
+    wrong = []
+    for name in _here(view, parsed, BUILDER):
+        try:
+            found.append((name, _of_builder(parsed[name])))
+        except ConfigError as error:
+            wrong.append(fail(name, f"{BUILDER}: {error}", host_checks.CORRECT))
+    return found, wrong
+
+
+def _of_monitor(args: argparse.Namespace) -> Listener:
+    settings = stream_settings(args)
+    return Listener(
+        bind=settings.bind,
+        port=settings.port,
+        allow=settings.allow,
+        receive_buffer=settings.receive_buffer,
+        spool_dir=settings.spool_dir,
+        spool_quota=settings.spool_quota,
+        reads=settings.roots,
+    )
+
+
+def _of_builder(args: argparse.Namespace) -> Listener:
+    from socs.slow_signal.options import builder_settings  # noqa: PLC0415  needs an extra
+
+    settings = builder_settings(args)
+    stream = settings.stream
+    return Listener(
+        bind=stream.listen_ip,
+        port=stream.listen_port,
+        allow=stream.allow,
+        receive_buffer=stream.receive_buffer,
+        spool_dir=settings.spool_dir if settings.roots else None,
+        spool_quota=settings.spool_quota,
+        writes=settings.roots,
+    )
 
 
 def _here(view: SiteView, parsed: Parsed, agent_class: str) -> list[str]:
@@ -152,12 +197,12 @@ def _here(view: SiteView, parsed: Parsed, agent_class: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _check_port(view: SiteView, name: str, settings: StreamSettings) -> Finding:
+def _check_port(view: SiteView, name: str, needs: Listener) -> Finding:
     table = host_checks.UDP_TABLE.read_text() if host_checks.UDP_TABLE.exists() else ""
     return host_checks.check_udp_port(
         name,
-        settings.bind,
-        settings.port,
+        needs.bind,
+        needs.port,
         host_checks.udp_listeners(table),
         lambda: router_checks.agent_answers(view.hub, name),
     )

@@ -7,11 +7,12 @@ import shutil
 import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from socs.cli.findings import Finding, fail, ok, warn
 from socs.errors import ConfigError
-from socs.pysmurf.settings import MIB, StreamSettings
+from socs.pysmurf.settings import MIB
 from socs.wire.batch import SenderNetworks
 
 RMEM_MAX = Path("/proc/sys/net/core/rmem_max")
@@ -21,6 +22,29 @@ CAP_NET_ADMIN = 12  # number of the bit
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104  compared with, not bound to
 CORRECT = "correct its `arguments` in the site config"
 PROGRAMS = {"rsync": "the archiver copies with it", "ssh": "the archiver reaches other hosts by it"}
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What an agent that takes datagrams needs of this host.
+
+    Attributes:
+        bind, port: where it listens.
+        allow: networks whose senders are heard; empty for all.
+        receive_buffer: bytes asked of the kernel.
+        spool_dir: directory of its spool; None if it has none.
+        spool_quota: bytes that the spool may use.
+        reads, writes: directories in which it does that.
+    """
+
+    bind: str
+    port: int
+    allow: Sequence[str] = ()
+    receive_buffer: int = 0
+    spool_dir: Path | None = None
+    spool_quota: int = 0
+    reads: Sequence[str] = ()
+    writes: Sequence[str] = ()
 
 
 def check_receive_buffer(subject: str, wanted: int, rmem_max: int, *, privileged: bool) -> Finding:
@@ -81,11 +105,11 @@ def check_udp_port(
     listeners: Iterable[tuple[str, int]],
     answers: Callable[[], bool],
 ) -> Finding:
-    """Whether the UDP port of a monitor is free, or in use by that monitor itself.
+    """Whether the UDP port of an agent is free, or in use by that agent itself.
 
     Args:
         listeners: (address, port) of the bound UDP sockets of this host.
-        answers: whether the monitor has joined the router; asked only if the port is in use.
+        answers: whether the agent has joined the router; asked only if the port is in use.
     """
     if port == 0:
         return ok(subject, "takes any free UDP port")
@@ -103,7 +127,7 @@ def check_udp_port(
 
 
 def check_address(subject: str, address: str) -> list[Finding]:
-    """Whether this host has ``address``, which a monitor is to listen on; empty if so."""
+    """Whether this host has ``address``, which an agent is to listen on; empty if so."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))
@@ -122,18 +146,18 @@ def check_senders(subject: str, networks: Sequence[str]) -> list[Finding]:
     return []
 
 
-def check_shared_ports(monitors: Sequence[tuple[str, StreamSettings]]) -> list[Finding]:
-    """Monitors (instance id, settings) of this host that want the same UDP port."""
+def check_shared_ports(agents: Sequence[tuple[str, Listener]]) -> list[Finding]:
+    """Agents (instance id, needs) of this host that want the same UDP port, or spool."""
     found = []
-    for index, (name, settings) in enumerate(monitors):
-        for other_name, other in monitors[:index]:
+    for index, (name, settings) in enumerate(agents):
+        for other_name, other in agents[:index]:
             same_address = settings.bind == other.bind or ANY_ADDRESS in (settings.bind, other.bind)
             if settings.port == other.port != 0 and same_address:
                 text = f"{other_name} has the UDP port {settings.port} too"
-                found.append(fail(name, text, "give each monitor a --udp-port of its own"))
-            if settings.spool_dir == other.spool_dir:
+                found.append(fail(name, text, "give each agent a --udp-port of its own"))
+            if settings.spool_dir == other.spool_dir is not None:
                 text = f"{other_name} has the spool directory {settings.spool_dir} too"
-                found.append(fail(name, text, "give each monitor a --data-dir of its own"))
+                found.append(fail(name, text, "give each agent a --data-dir of its own"))
     return found
 
 
@@ -156,11 +180,24 @@ def check_data_roots(subject: str, roots: Sequence[str]) -> list[Finding]:
     return found
 
 
+def check_folders(subject: str, folders: Sequence[str]) -> list[Finding]:
+    """Whether files can be written in each of ``folders``, which are made if they are missing."""
+    found = []
+    for folder in folders:
+        existing = _existing(Path(folder).absolute())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            text = f"folder {folder}: {existing} cannot be written by {user()}"
+            found.append(fail(subject, text, "change --folder, or the owner of the directory"))
+        else:
+            free = shutil.disk_usage(existing).free / MIB
+            text = f"folder {folder} can be written, {free:.0f} MiB free"
+            found.append(ok(subject, text))
+    return found
+
+
 def check_spool(subject: str, directory: Path, quota: int) -> Finding:
     """Whether the spool can be written, and its quota [bytes] fits on the disk."""
-    existing = directory
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
+    existing = _existing(directory)
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         text = f"spool directory {directory}: {existing} cannot be written by {user()}"
         return fail(subject, text, "change --data-dir, or the owner of the directory")
@@ -171,6 +208,13 @@ def check_spool(subject: str, directory: Path, quota: int) -> Finding:
         remedy = "make room, or lower --spool-quota so that the disk is never full"
         return warn(subject, f"{text} {quota / MIB:.0f} MiB", remedy)
     return ok(subject, f"spool directory {directory} can be written, {free / MIB:.0f} MiB free")
+
+
+def _existing(path: Path) -> Path:
+    """``path``, or the nearest directory above it that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
 
 
 def check_programs(which: Callable[[str], str | None] = shutil.which) -> list[Finding]:

@@ -103,6 +103,29 @@ def test_an_archiver_in_a_container_has_its_own_directories(site, environ, tmp_p
     assert ("FAIL", "archiver") not in wrong(look(made, environ))
 
 
+def builder(*arguments: object) -> AgentInstance:
+    port = free_port(socket.SOCK_DGRAM)
+    options = [["--udp-port", port], ["--receive-buffer", 0.1], ["--spool-quota", 1], *arguments]
+    return AgentInstance("SlowSignalBuilder", "builder", options)
+
+
+def test_a_slow_signal_builder_has_its_own_checks(site, environ, tmp_path):
+    database = Database(environ)
+    files.create_table(database)
+    database.close()
+    found = look(site([builder(["--folder", str(tmp_path / "files")])]), environ)
+    assert wrong(found) == []
+    texts = [f.text for f in found if f.subject == "builder"]
+    assert any(f"folder {tmp_path / 'files'} can be written" in text for text in texts)
+    assert any("is free" in text for text in texts)
+    assert any("spool directory" in text for text in texts)
+    no_folder = look(site([builder()]), environ)
+    assert not any("spool" in f.text for f in no_folder if f.subject == "builder")
+    narrow = look(site([builder(["--readout-tw", -1])]), environ)
+    assert wrong(narrow) == [("FAIL", "builder")]
+    assert any("readout_tw" in f.text for f in narrow)
+
+
 def test_everything_wrong_is_told_at_once(site, environ, tmp_path):
     """Each fault of this site is found, whatever the others are."""
     bad = AgentInstance("PysmurfMonitor", "bad", [["--udp-prt", 8200]])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from socs.cli import host_checks
-from socs.pysmurf.settings import StreamSettings
+from socs.cli.host_checks import Listener
 
 MIB = 1 << 20
 
@@ -78,11 +78,11 @@ def test_the_udp_port(address, port, answers, level, words):
     assert words in finding.text
 
 
-def settings(port: int, bind: str = "127.0.0.1", spool: str = "/spool") -> StreamSettings:
-    return StreamSettings(bind, port, (), ("/data",), Path(spool))
+def settings(port: int, bind: str = "127.0.0.1", spool: str = "/spool") -> Listener:
+    return Listener(bind, port, spool_dir=Path(spool))
 
 
-def test_two_monitors_must_not_share_port_or_spool():
+def test_two_agents_must_not_share_port_or_spool():
     found = host_checks.check_shared_ports([("a", settings(1)), ("b", settings(1))])
     assert [finding.level for finding in found] == ["FAIL", "FAIL"]
     assert "UDP port 1" in found[0].text
@@ -101,6 +101,11 @@ def test_data_roots(tmp_path):
     assert levels == ["OK", "FAIL", "FAIL", "FAIL"]
 
 
+def test_agents_without_a_spool_share_none():
+    found = [("a", Listener("127.0.0.1", 1)), ("b", Listener("127.0.0.1", 2))]
+    assert host_checks.check_shared_ports(found) == []
+
+
 @pytest.fixture
 def not_root(monkeypatch):
     """Root may do anything; see the permissions as they are for others."""
@@ -117,6 +122,17 @@ def test_a_data_root_that_cannot_be_read_fails(tmp_path, not_root):
     (finding,) = host_checks.check_data_roots("m", [str(tmp_path)])
     assert finding.level == "FAIL"
     assert "cannot be read" in finding.text
+
+
+def test_a_folder_may_be_made_and_must_be_writable(tmp_path, not_root):
+    tmp_path.chmod(0o777)
+    (finding,) = host_checks.check_folders("b", [str(tmp_path / "not" / "yet")])
+    assert (finding.level, "MiB free" in finding.text) == ("OK", True)
+    tmp_path.chmod(0o555)
+    (finding,) = host_checks.check_folders("b", [str(tmp_path / "not" / "yet")])
+    assert finding.level == "FAIL"
+    assert f"{tmp_path} cannot be written" in finding.text
+    assert "--folder" in finding.remedy
 
 
 def test_a_spool_that_fits(tmp_path):
