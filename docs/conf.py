@@ -23,6 +23,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinxarg.ext",
     "socs_reference",
+    "tango_reference",
     "slow_signal_reference",
 ]
 exclude_patterns = ["_build"]
