@@ -32,6 +32,7 @@ class Mutant:
 STREAM = "tests/integration/test_stream.py"
 REGISTRAR = "tests/integration/test_registrar.py"
 ARCHIVER_KILL = "tests/faults/test_archiver_kill.py"
+CAMERA_STREAM = "tests/integration/test_slow_signal_stream.py"
 MUTANTS = (
     Mutant(
         "the body of the datagram handler",
@@ -127,6 +128,36 @@ MUTANTS = (
         "    if found != md5sum:\n",
         "    if False:\n",
         "tests/integration/test_prune.py::test_never_when_the_copy_does_not_verify",
+    ),
+    Mutant(
+        "the clock that brings out readouts when nothing comes any more",
+        "socs/slow_signal/stream.py",
+        "                    self._give_on(self._assembler.tick(now))\n",
+        "                    pass\n",
+        f"{CAMERA_STREAM}::test_what_nobody_waits_for_comes_out_by_the_clock",
+    ),
+    Mutant(
+        "the count of subscribers' queues that are full",
+        "socs/slow_signal/publish.py",
+        "                self.overflows += 1\n",
+        "",
+        "tests/integration/test_readout_publishing.py"
+        "::test_a_slow_subscriber_costs_only_itself_and_is_counted",
+    ),
+    Mutant(
+        "the completion of files that a crash has left",
+        "socs/slow_signal/store/series.py",
+        "        self._names.tidy()\n        self._settle(now)\n",
+        "        self._names.tidy()\n",
+        "tests/unit/slow_signal/test_series.py::test_what_a_writer_left_is_completed_by_the_next",
+    ),
+    Mutant(
+        "the note by which a file of readouts is registered once",
+        "socs/slow_signal/store/registration.py",
+        "        if key in self._spool.streams():\n            return False\n",
+        "",
+        "tests/unit/slow_signal/test_series.py"
+        "::test_a_file_is_registered_once_however_often_it_comes",
     ),
 )
 
