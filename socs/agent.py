@@ -25,7 +25,7 @@ from ocs import ocs_agent, site_config
 from twisted.application import internet
 from twisted.application.internet import backoffPolicy
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.task import deferLater
 from txaio.tx import start_logging
 
@@ -50,6 +50,15 @@ Build = Callable[[Any, argparse.Namespace], Iterable[OnShutdown] | None]
 def sleep(seconds: float) -> Deferred[None]:
     """Fires after a time, without blocking the reactor."""
     return deferLater(reactor, seconds, lambda: None)
+
+
+def end_soon(session: Any, params: Any) -> Deferred[tuple[bool, str]]:
+    """Stops a Process, or aborts a Task, that ends when it finds its session *stopping*.
+
+    For the reactor's thread: register a Task with ``aborter_blocking=False``.
+    """
+    session.set_status("stopping")
+    return succeed((True, f"{session.op_name} will end"))
 
 
 def add_message(session: Any, text: str) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 from ocs import ocs_agent
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
-from socs.agent import patiently, run_agent, sleep
+from socs.agent import end_soon, patiently, run_agent, sleep
 from socs.archive import operations
 from socs.archive.publish import ArchiveFeeds
 from socs.archive.service import ArchiveService
@@ -127,11 +127,6 @@ class PysmurfArchiver:
     def _show(self, session: ocs_agent.OpSession, status: dict[str, Any]) -> None:
         session.data = {"timestamp": time.time(), **status}
         self.feeds.update(status)
-
-    def _stop_run(self, session: ocs_agent.OpSession, params: Any) -> Deferred[Reply]:
-        """Stop the Process ``run``."""
-        session.set_status("stopping")
-        return succeed((True, "Will stop archiving"))
 
     @inlineCallbacks
     def close(self) -> Any:
@@ -306,11 +301,6 @@ all_files=False, older_than=None, limit=None)
         alarming = getattr(found, "alarming", 0)  # copies that were found bad before a deletion
         return session.status == "running" and not alarming, found.summary()
 
-    def _abort(self, session: ocs_agent.OpSession, params: Any) -> Deferred[None]:
-        """Abort a Task that takes long."""
-        session.set_status("stopping")
-        return succeed(None)
-
 
 def make_parser(parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
     """The options of this agent, added to ``parser``."""
@@ -323,13 +313,12 @@ def build(agent: ocs_agent.OCSAgent, args: argparse.Namespace) -> list[Any]:
     """Register the operations; returns what to call when the agent ends."""
     archiver = PysmurfArchiver(agent, args)
     at_once = args.mode == "run"
-    agent.register_process("run", archiver.run, archiver._stop_run, blocking=False, startup=at_once)
+    agent.register_process("run", archiver.run, end_soon, blocking=False, startup=at_once)
     agent.register_task("retry", archiver.retry)
     agent.register_task("ignore", archiver.ignore)
     agent.register_task("list_failed", archiver.list_failed)
-    agent.register_task("verify", archiver.verify, aborter=archiver._abort)
-    agent.register_task("audit", archiver.audit, aborter=archiver._abort)
-    agent.register_task("delete_local", archiver.delete_local, aborter=archiver._abort)
+    for task in (archiver.verify, archiver.audit, archiver.delete_local):
+        agent.register_task(task.__name__, task, aborter=end_soon, aborter_blocking=False)
     return [archiver.close]
 
 

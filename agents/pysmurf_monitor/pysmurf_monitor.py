@@ -12,10 +12,10 @@ from typing import Any
 
 from ocs import ocs_agent
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
-from socs.agent import patiently, run_agent, sleep
+from socs.agent import end_soon, patiently, run_agent, sleep
 from socs.dataroots import DataRoots
 from socs.db import pysmurf_files_manager
 from socs.db.engine import Database
@@ -181,11 +181,6 @@ class PysmurfMonitor:
         session.degraded = True
         session.data["troubles"] = [trouble]
 
-    def _stop_run(self, session: ocs_agent.OpSession, params: Any) -> Deferred[Reply]:
-        """Stop the Process ``run``."""
-        session.set_status("stopping")
-        return succeed((True, "Will stop listening"))
-
     @inlineCallbacks
     def close(self) -> Any:
         """Stop listening; what was received is in the spool, or published, afterwards."""
@@ -260,7 +255,8 @@ class PysmurfMonitor:
 
                 >>> response.session['data']
                 {'looked_at': 1200, 'known': 1180, 'queued': 20, 'too_young': 0,
-                 'unreadable': 0, 'examples': ['/data/.../1700000000_tune.npy', ...]}
+                 'unfinished': 0, 'unreadable': 0,
+                 'examples': ['/data/.../1700000000_tune.npy', ...]}
 
         """
         if self.stream is None:
@@ -283,11 +279,6 @@ class PysmurfMonitor:
         session.data = found.as_dict()
         return session.status == "running", found.summary(dry_run=work.dry_run)
 
-    def _abort_rescan(self, session: ocs_agent.OpSession, params: Any) -> Deferred[None]:
-        """Abort the Task ``rescan``."""
-        session.set_status("stopping")
-        return succeed(None)
-
 
 def make_parser(parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
     """The options of this agent, added to ``parser``."""
@@ -300,10 +291,10 @@ def build(agent: ocs_agent.OCSAgent, args: argparse.Namespace) -> list[Any]:
     """Register the operations; returns what to call when the agent ends."""
     monitor = PysmurfMonitor(agent, args)
     agent.register_task("init", monitor.init, startup=True)
-    agent.register_process("run", monitor.run, monitor._stop_run, blocking=False, startup=True)
+    agent.register_process("run", monitor.run, end_soon, blocking=False, startup=True)
     agent.register_task("retry_failed", monitor.retry_failed)
     agent.register_task("discard_failed", monitor.discard_failed)
-    agent.register_task("rescan", monitor.rescan, aborter=monitor._abort_rescan)
+    agent.register_task("rescan", monitor.rescan, aborter=end_soon, aborter_blocking=False)
     return [monitor.close]
 
 

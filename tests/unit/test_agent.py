@@ -14,7 +14,7 @@ from twisted.application import internet  # noqa: E402
 from twisted.internet.defer import Deferred, succeed  # noqa: E402
 
 from socs import agent as agent_module  # noqa: E402
-from socs.agent import add_message, parse_args, sleep  # noqa: E402
+from socs.agent import add_message, end_soon, parse_args, sleep  # noqa: E402
 from socs.errors import ConfigError  # noqa: E402
 from socs.options import parse_bool  # noqa: E402
 
@@ -132,6 +132,14 @@ def test_sleep(pump):
     sleep(0.05).addCallback(done.append)
     pump(lambda: done)
     assert 0.04 < time.monotonic() - start < 2
+
+
+def test_an_operation_is_told_to_end_by_its_session():
+    statuses, replies = [], []
+    session = SimpleNamespace(op_name="verify", set_status=statuses.append)
+    end_soon(session, {}).addCallback(replies.append)
+    assert statuses == ["stopping"]
+    assert replies == [(True, "verify will end")]
 
 
 def test_tasks_without_aborter_are_aborted_in_a_thread():
