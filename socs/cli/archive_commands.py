@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 
@@ -13,11 +12,13 @@ from socs.archive.examine import THREADS
 from socs.archive.register import Register
 from socs.archive.verify import DAY, Verified, Verify
 from socs.cli.file_options import (
+    add_data_dir,
     add_filters,
     add_names,
     add_state_filters,
     count,
     days,
+    directory,
     file_filter,
     need_copies,
     seconds,
@@ -58,13 +59,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _add_archive(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data-dir",
-        required=True,
-        type=_directory,
-        metavar="DIR",
-        help="directory of the archive, as the archiver has it",
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--threads",
         type=_some,
@@ -87,7 +82,7 @@ def _add_audit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-root",
         action="append",
-        type=_directory,
+        type=directory,
         metavar="DIR",
         help="where files were written; may be given several times",
     )
@@ -104,12 +99,6 @@ def _add_audit_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="younger files are not called dark: their row may be on its way (default %(default)s)",
     )
-
-
-def _directory(text: str) -> str:
-    if not os.path.isabs(text) or not text.strip("/"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an absolute path below /")
-    return text.rstrip("/")
 
 
 def _some(text: str) -> int:

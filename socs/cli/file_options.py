@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from socs.db.copies import STATES, table
 from socs.db.engine import Database
@@ -44,6 +45,17 @@ def add_names(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--id", action="append", type=count, default=[], metavar="ID", help="the id of a file"
+    )
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Where the archive is."""
+    parser.add_argument(
+        "--data-dir",
+        required=True,
+        type=directory,
+        metavar="DIR",
+        help="directory of the archive, as the archiver has it",
     )
 
 
@@ -90,6 +102,13 @@ def _positive(text: str, of_what: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of {of_what}")
     return value
+
+
+def directory(text: str) -> str:
+    """The option's text as an absolute path, without a slash at its end."""
+    if not os.path.isabs(text) or not text.strip("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an absolute path below /")
+    return text.rstrip("/")
 
 
 def need_copies(database: Database) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from socs.archive.other_machine import add_ssh_options, host_and_user, sources_a
 from socs.archive.prune import Decision, Prune, Pruned
 from socs.archive.rsync import Rsync
 from socs.archive.sources import DELETED, OUTCOMES, Sources
-from socs.cli.file_options import need_copies
+from socs.cli.file_options import add_data_dir, directory, need_copies
 from socs.cli.output import escaped, json_line, tab_separated
 from socs.db.engine import Database
 from socs.db.file_filter import FileFilter
@@ -46,19 +45,13 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data-dir",
-        required=True,
-        type=_directory,
-        metavar="DIR",
-        help="directory of the archive, as the archiver has it",
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--data-root",
         required=True,
         nargs="+",
         action="extend",
-        type=_directory,
+        type=directory,
         metavar="DIR",
         help="directories below which files may be deleted",
     )
@@ -79,12 +72,6 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pub-id", metavar="ID", help="only files announced by this publisher")
     parser.add_argument("--action", dest="of_action", metavar="NAME", help="only of this action")
     parser.add_argument("--format", metavar="NAME", help="only of this format")
-
-
-def _directory(text: str) -> str:
-    if not os.path.isabs(text) or not text.strip("/"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an absolute path below /")
-    return text.rstrip("/")
 
 
 def _prune(database: Database, args: argparse.Namespace) -> int:
