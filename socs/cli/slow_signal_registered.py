@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from socs.closing import Closing
+from socs.db import copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database, data_dir, mariadb_settings
+from socs.db.file_filter import has_copies
 from socs.errors import FileNotReady, StorageError
 
 CHUNK = 1 << 20  # bytes
@@ -36,7 +40,7 @@ class Registered(Closing):
             self._database = Database(environ, must_exist=True)
 
     def of_file(self, path: Path, *, verify: bool = False) -> dict[str, Any]:
-        """Its row, if there is one; nothing without a database.
+        """Its row, also after it was archived; nothing without a database.
 
         Args:
             path: of the file.
@@ -50,8 +54,7 @@ class Registered(Closing):
             return {}
         names = {os.path.abspath(path), os.path.realpath(path)}
         try:
-            with self._database.read() as connection:
-                found = files.select_files(connection, files.table.c.path.in_(names), limit=1)
+            found = self._rows(self._database, names)
         except StorageError as error:
             if self._required:
                 raise
@@ -67,9 +70,22 @@ class Registered(Closing):
             "copied": row["copied"],
             "md5sum": row["md5sum"],
         }
+        if row["path"] not in names:
+            told["archived_as"] = row["path"]
         if verify:
             told["matches"] = md5_of(path) == row["md5sum"]
         return told
+
+    @staticmethod
+    def _rows(database: Database, names: set[str]) -> Sequence[sa.RowMapping]:
+        """Rows with one of these paths, or else of files that were written there."""
+        with database.read() as connection:
+            found = files.select_files(connection, files.table.c.path.in_(names), limit=1)
+        if found or not has_copies(database):
+            return found
+        copied = sa.select(copies.table.c.file_id).where(copies.table.c.source.in_(names))
+        with database.read() as connection:
+            return files.select_files(connection, files.table.c.id.in_(copied), limit=1)
 
     def close(self) -> None:
         """Close the database."""

@@ -100,9 +100,7 @@ def contents(reader: SSDataReader) -> dict[str, Any]:
     count = len(reader)
     if not count:
         return {"readouts": 0}
-    numbers, tacks = reader.column("number", 0, count), reader.column("tack", 0, count)
-    times = reader.column("cpu_ns", 0, count)
-    present = reader.column("present", 0, count)
+    numbers, tacks, times, present = _columns(reader, count)
     complete = int(np.count_nonzero(present == ALL_PRESENT))
     seen = np.zeros(MODULES, np.int64)
     for start in range(0, count, AT_ONCE):
@@ -120,6 +118,19 @@ def contents(reader: SSDataReader) -> dict[str, Any]:
         **steps(tacks),
         "modules": seen.tolist(),
     }
+
+
+def _columns(reader: SSDataReader, count: int) -> list[NDArray[Any]]:
+    """Numbers, TACKs, times, and masks of the modules that are present: (n,) each."""
+    names = ["number", "tack", "cpu_ns", "present"]
+    if reader.layout == "native":
+        return [reader.column(name, 0, count) for name in names]
+    # Others have rows that are read as a whole: once, and not once for each column.
+    pieces = []
+    for start in range(0, count, AT_ONCE):
+        rows = reader.readouts(start, start + AT_ONCE)
+        pieces.append([rows[name].copy() for name in names])
+    return [np.concatenate(column) for column in zip(*pieces, strict=True)]
 
 
 def steps(tacks: NDArray[np.uint64]) -> dict[str, Any]:

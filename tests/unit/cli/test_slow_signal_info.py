@@ -12,6 +12,7 @@ import pytest
 from socs.cli.main import main
 from socs.cli.output import utc_of
 from socs.cli.slow_signal_summary import for_people, in_words, is_in_use, steps
+from socs.db import copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
 from socs.slow_signal.store import SSDataReader, SSDataWriter, journal, recover
@@ -154,6 +155,26 @@ def test_the_row_of_a_file(capsys, tmp_path: Path, own_database: Path) -> None:
     with path.open("ab") as file:
         file.write(b"\0")
     assert info(capsys, "--verify", path, status=1)["matches"] is False
+
+
+def test_a_file_that_was_archived_is_known_by_where_it_was_written(
+    capsys, tmp_path: Path, own_database: Path
+) -> None:
+    path = write(tmp_path / "a.hdf5")
+    database = Database()
+    try:
+        copies.create_table(database)
+        row = {"path": "/archive/a.hdf5", "md5sum": bytes(16), "timestamp": files.utc_text(1e9)}
+        with database.begin() as connection:
+            files.add_entries(connection, [files.row_of(row)])
+        assert info(capsys, path)["registered"] is False
+        with database.begin() as connection:
+            copy = {"file_id": 1, "state": "archived", "source": str(path)}
+            connection.execute(copies.table.insert().values(copy))
+    finally:
+        database.close()
+    told = info(capsys, path)
+    assert (told["registered"], told["archived_as"]) == (True, "/archive/a.hdf5")
 
 
 def test_verifying_needs_a_database(capsys, tmp_path: Path) -> None:

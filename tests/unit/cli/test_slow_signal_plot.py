@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from socs.cli.main import main
+from socs.cli.main import main, make_parser
 from socs.cli.slow_signal_average import Average
 from socs.cli.slow_signal_history import History
+from socs.cli.slow_signal_plot import _check
 from socs.cli.slow_signal_source import SECOND, Shown
 from socs.slow_signal.face import on_face
 from socs.slow_signal.layout import MV_PER_COUNT
+from socs.slow_signal.pixels import ORDERS
 from socs.slow_signal.store import SSDataWriter
 from tests.camera_data import BEGIN, random_walk, without
 
 image = pytest.importorskip("matplotlib.image", reason="needs the extra plot")
 picture = pytest.importorskip("socs.cli.slow_signal_camera_picture")
+Figure = pytest.importorskip("matplotlib.figure").Figure
 series_picture = pytest.importorskip("socs.cli.slow_signal_series_picture")
 
 ABSENT, BRIGHT = 5, 13
@@ -231,6 +234,44 @@ def test_clocks_are_as_fine_as_the_axis_needs() -> None:
     assert series_picture.clock(moment.replace(microsecond=0), 5) == "03:04:05"
     assert series_picture.clock(moment, 3600) == "03:04"
     assert series_picture.clock(moment, 1e6) == "01-02 03:04"
+
+
+def asked(monkeypatch, module, file: Path, line: str) -> tuple:
+    """What the command asks ``module`` to draw."""
+    calls: list[tuple] = []
+    monkeypatch.setattr(module, "draw", lambda *args: calls.append(args) or Figure())
+    assert main(["slow-signal", "plot", str(file), "-o", str(file) + ".png", *line.split()]) == 0
+    (call,) = calls
+    return call
+
+
+def test_options_of_a_series_are_heeded(monkeypatch, file: Path) -> None:
+    line = "--series --module 13 --pixel 5,60 --mapping ssl2colrow --range 1 2 --step 2"
+    made, name, limits = asked(monkeypatch, series_picture, file, line)
+    pixels = ORDERS["ssl2colrow"][[5, 60]]
+    expected = READOUTS["counts"][::2, 13, pixels] * MV_PER_COUNT
+    assert made.values() == pytest.approx(expected, rel=1e-6)
+    assert (name, limits) == ("Camera.hdf5", [1.0, 2.0])
+    assert not made.rms
+    made, _, limits = asked(monkeypatch, series_picture, file, "--series --show rms")
+    assert (made.rms, limits) == (True, None)
+
+
+def test_options_of_a_picture_are_heeded(monkeypatch, file: Path) -> None:
+    average, *others = asked(monkeypatch, picture, file, "--show std --start 2 --stop 9")
+    assert (len(average), average.first.number) == (7, 3)
+    assert others == ["Camera.hdf5", None, True]
+    average, _, limits, spread = asked(monkeypatch, picture, file, "--range 3 4 --readout -1")
+    assert (len(average), average.first.number) == (1, 60)
+    assert (limits, spread) == ([3.0, 4.0], False)
+
+
+@pytest.mark.parametrize(("line", "count"), [("", 1), ("--count 5", 5), ("--series", None)])
+def test_of_a_publisher_one_readout_is_drawn_unless_told_otherwise(line: str, count: int) -> None:
+    command = ["slow-signal", "plot", "tcp://127.0.0.1:9", "-o", "x.png", *line.split()]
+    args = make_parser().parse_args(command)
+    _check(args)
+    assert args.count == count
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from socs.cli.main import main, make_parser
 from socs.cli.slow_signal_simulate import progress
-from socs.sim.camera import settings_from
+from socs.sim.camera import play, settings_from
 from socs.sim.camera_truth import DROPPED, CameraTruth
 
 
@@ -56,6 +56,15 @@ def test_a_wrong_command_line_ends_with_2(line: str, capsys) -> None:
 def test_a_wrong_setting_is_told(capsys) -> None:
     assert main(["slow-signal", "simulate", "--modules", "3", "--silent", "4"]) == 1
     assert "silent" in capsys.readouterr().err
+
+
+def test_progress_is_told_while_it_plays(receiver) -> None:
+    port = str(receiver.getsockname()[1])
+    line = ["slow-signal", "simulate", port, "--sets", "3", "--packet-rate", "burst"]
+    told: list[tuple[CameraTruth, float]] = []
+    play(make_parser().parse_args(line), lambda *so_far: told.append(so_far))
+    assert told
+    assert all(truth.sets == 3 and seconds >= 0 for truth, seconds in told)
 
 
 def test_progress() -> None:
