@@ -18,6 +18,7 @@ from socs.cli.output import escaped, print_rows
 from socs.options import seconds, whole
 from socs.tango.multicast import (
     EVENT,
+    KINDS,
     Configuration,
     Finding,
     add_event,
@@ -152,7 +153,15 @@ def rows(configuration: Configuration) -> list[dict[str, Any]]:
 def _check(args: argparse.Namespace) -> int:
     found = lint(_source(args).read(), buffer_limit=args.buffer_limit * MIB)
     if args.json:
-        told = [{**asdict(f), "severity": f.severity, "remedy": f.remedy} for f in found]
+        told = [
+            {
+                **asdict(f),
+                "severity": f.severity,
+                "meaning": KINDS[f.code].meaning,
+                "remedy": f.remedy,
+            }
+            for f in found
+        ]
         print(json.dumps({"failed": _has_errors(found), "findings": told}))
     else:
         print_findings(found)
@@ -164,20 +173,32 @@ def _has_errors(found: Sequence[Finding]) -> bool:
 
 
 def print_findings(found: Sequence[Finding]) -> None:
-    """Errors and warnings with what to do, and then what is to be known."""
+    """Errors and warnings with what to do, and then what is to be known; each is explained once."""
     if not found:
         print("Nothing to tell: no event travels by multicast")
         return
     levels: dict[str, printed.Level] = {"error": "FAIL", "warning": "WARN"}
+    first = {finding.code: finding for finding in reversed(found)}
     judged = [
-        printed.Finding(levels[f.severity], _subject(f), f.text, f.remedy)
+        printed.Finding(
+            levels[f.severity],
+            _subject(f),
+            _explained(f) if first[f.code] is f else f.text,
+            f.remedy,
+        )
         for f in found
         if f.severity in levels
     ]
     printed.print_findings(judged, as_json=False)
     for finding in found:
         if finding.severity not in levels:
-            print(f"{finding.code}: {finding.text}\n      -> {finding.remedy}")
+            print(f"{_subject(finding)}: {_explained(finding)}\n      -> {finding.remedy}")
+
+
+def _explained(finding: Finding) -> str:
+    """What was found, and what it means; of what is not about an element, only the latter."""
+    meaning = KINDS[finding.code].meaning
+    return f"{finding.text}. {meaning}" if finding.element else meaning
 
 
 def _subject(finding: Finding) -> str:

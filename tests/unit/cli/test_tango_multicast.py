@@ -101,11 +101,14 @@ def test_check_of_nothing(socs, tmp_path):
 
 def test_check_names_the_element_and_what_to_do(socs, tmp_path):
     file = tmp_path / "p"
-    file.write_text(lines([*FIRST, "226.1.2.3", "http", "a/b/c/d.alarm"]))
+    file.write_text(
+        lines([*FIRST, "226.1.2.3", "http", "a/b/c/d.alarm", "226.1.2.3", "x", "a/b/c/e.alarm"])
+    )
     status, out, _ = socs("check", "--file", file)
     assert status == 1
     assert "FAIL  element 5 http: 'http' is not a port" in out
     assert f"-> {KINDS['port_wrong'].remedy}" in out
+    assert out.count(KINDS["port_wrong"].meaning) == 1
     status, out, _ = socs("check", "--file", file, "--json")
     told = json.loads(out)
     assert (status, told["failed"]) == (1, True)
@@ -115,6 +118,7 @@ def test_check_names_the_element_and_what_to_do(socs, tmp_path):
         "index": 4,
         "element": "http",
         "text": "'http' is not a port",
+        "meaning": KINDS["port_wrong"].meaning,
         "remedy": KINDS["port_wrong"].remedy,
     }
 
