@@ -26,9 +26,12 @@ from socs.closing import Closing
 from socs.slow_signal.store.hdf5 import reading
 
 MAX_THREADS = 8
-MAX_CHUNK = 1 << 24  # bytes; in sums of more the checksum would overflow
+MAX_CHUNK = 1 << 24  # bytes; sums over more would overflow
 CHECKSUM = 4  # bytes
 ONES = 0xFFFF  # a checksum's halves are modulo this
+SWAP = 1 << 8
+WIDTH = 512  # words
+NOTHING = np.uint8(0)
 
 
 class Bzip2Chunks(Closing):
@@ -60,12 +63,10 @@ class Bzip2Chunks(Closing):
             return None
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_threads(), "bzip2-chunks")
-        parts = []
-        for part in self._threads.map(self._unpacked, stored):
-            if part is None:
-                return None
-            parts.append(part)
-        return np.concatenate(parts)[start - first : stop - first]
+        rows = np.empty((len(stored), self._rows), self._table.dtype)
+        if not all(self._threads.map(self._unpack, stored, rows)):
+            return None
+        return rows.reshape(-1)[start - first : stop - first]
 
     def _stored(self, row: int) -> bytes | None:
         """The chunk that begins with ``row``; None if it is not stored as the others are."""
@@ -75,28 +76,25 @@ class Bzip2Chunks(Closing):
         stored: bytes = self._table.read_chunk((row,))
         return stored
 
-    def _unpacked(self, stored: bytes) -> NDArray[np.void] | None:
-        """All rows of a chunk."""
-        dtype = self._table.dtype
-        size = self._rows * dtype.itemsize
+    def _unpack(self, stored: bytes, rows: NDArray[np.void]) -> bool:
+        """All ``rows`` of a chunk; False if the library has to read them."""
+        memory = rows.view(np.uint8)
         stream = bz2.BZ2Decompressor()
         try:
-            shuffled = stream.decompress(stored, size + CHECKSUM + 1)
+            shuffled = stream.decompress(stored, len(memory) + CHECKSUM + 1)
         except (OSError, ValueError):
-            return None
-        if not stream.eof or len(shuffled) < size:
-            return None
-        planes = np.frombuffer(shuffled, np.uint8, size).reshape(dtype.itemsize, self._rows)
-        rows = np.ascontiguousarray(planes.T).reshape(-1)
-        within, behind = shuffled[size:], stream.unused_data
-        if len(within) + len(behind) != CHECKSUM * self._checked:
-            return None
-        if within and not _is_right(rows, within):
-            return None
-        if behind and not _is_right(np.frombuffer(stored, np.uint8)[:-CHECKSUM], behind):
-            return None
-        unpacked: NDArray[np.void] = rows.view(dtype)
-        return unpacked
+            return False
+        within, behind = shuffled[len(memory) :], stream.unused_data
+        found = {len(within), len(behind)}
+        if not stream.eof or len(shuffled) < len(memory):
+            return False
+        if found != ({0, CHECKSUM} if self._checked else {0}):
+            return False
+        planes = np.frombuffer(shuffled, np.uint8, len(memory)).reshape(-1, self._rows)
+        memory.reshape(self._rows, -1)[:] = planes.T
+        if within:
+            return _is_right(memory, within)
+        return not behind or _is_right(np.frombuffer(stored, np.uint8)[:-CHECKSUM], behind)
 
     def close(self) -> None:
         """End the threads."""
@@ -108,7 +106,7 @@ class Bzip2Chunks(Closing):
 def can_unpack(table: tables.Table) -> bool:
     """Are the chunks of ``table`` as described above, and is there a second processor to use?"""
     filters, shape = table.filters, table.chunkshape
-    if filters.complib != "bzip2" or not filters.shuffle or filters.bitshuffle or not shape:
+    if filters.complib != "bzip2" or not filters.shuffle or not shape:
         return False
     small = shape[0] * table.dtype.itemsize <= MAX_CHUNK
     return bool(small and table.byteorder == "little" and _threads() > 1)
@@ -119,10 +117,23 @@ def _threads() -> int:
 
 
 def _is_right(checked: NDArray[np.uint8], checksum: bytes) -> bool:
-    """Does the checksum belong to these bytes?"""
-    even = np.pad(checked, (0, len(checked) % 2))
-    words = even.view(">u2").astype(np.uint64)
-    weights = np.arange(len(words), 0, -1, dtype=np.uint64)
-    found = int(words.sum()), int(np.dot(words, weights))
-    second, first = divmod(int.from_bytes(checksum, "little"), ONES + 1)
-    return all((a - b) % ONES == 0 for a, b in zip(found, (first, second), strict=True))
+    """Does the checksum belong to these bytes?
+
+    It is the sum of the words w[0] to w[n - 1], and that of (n - i) w[i]; here by rows and columns
+    of a square, with fewer 64-bit numbers. Modulo 2^16 - 1, sums of words with their bytes swapped
+    are 2^8 times the sums of the words.
+    """
+    words = (np.append(checked, NOTHING) if len(checked) % 2 else checked).view("<u2")
+    n = len(words)
+    rest = n % WIDTH
+    square, tail = words[: n - rest].reshape(-1, WIDTH), words[n - rest :].astype(np.int64)
+    by_row = square.sum(1, np.uint32).astype(np.int64)
+    by_column = square.sum(0, np.uint32).astype(np.int64)
+    first = by_row.sum() + tail.sum()
+    second = (
+        by_row @ (n - WIDTH * np.arange(len(square)))
+        - by_column @ np.arange(WIDTH)
+        + tail @ np.arange(rest, 0, -1)
+    )
+    told = divmod(int.from_bytes(checksum, "little"), ONES + 1)
+    return all((int(a) * SWAP - b) % ONES == 0 for a, b in zip((second, first), told, strict=True))

@@ -112,7 +112,7 @@ def test_damage_is_found(tmp_path: Path, layout: str, spoil) -> None:
         assert len(reader.column("data", 30)) == COUNT - 30
 
 
-@pytest.mark.parametrize("length", [1000, 1001])
+@pytest.mark.parametrize("length", [1000, 1001, 2048, 100_001])
 def test_checksums_are_those_of_the_library(length: int) -> None:
     chance = np.random.default_rng(length)
     checked = chance.integers(0, 256, length, np.uint8)
@@ -144,9 +144,9 @@ def test_checksums_may_be_within_the_stream(tmp_path: Path, layout: str) -> None
         chunks = bzip2_chunks.Bzip2Chunks(path, file.get_node(TABLE))
         for wrong in (0, 1):
             checksum = (second << 16 | first ^ wrong).to_bytes(4, "little")
-            unpacked = chunks._unpacked(bz2.compress(shuffled + checksum))
+            unpacked = np.zeros_like(rows)
+            assert chunks._unpack(bz2.compress(shuffled + checksum), unpacked) is not bool(wrong)
             assert wrong or unpacked.tobytes() == rows.tobytes()
-            assert not wrong or unpacked is None
 
 
 def test_a_stream_of_more_than_a_chunk_is_not_unpacked(tmp_path: Path) -> None:
@@ -155,17 +155,33 @@ def test_a_stream_of_more_than_a_chunk_is_not_unpacked(tmp_path: Path) -> None:
         chunks = bzip2_chunks.Bzip2Chunks(path, file.get_node(TABLE))
         size = 15 * file.get_node(TABLE).dtype.itemsize
         nothing = bytes(bzip2_chunks.CHECKSUM)  # the checksum of zeros
-        assert chunks._unpacked(bz2.compress(bytes(size) + nothing)).tobytes() == bytes(size)
-        assert chunks._unpacked(bz2.compress(bytes(size))) is None
-        assert chunks._unpacked(bz2.compress(bytes(size) + nothing + b"0")) is None
-        assert chunks._unpacked(bz2.compress(bytes(1 << 24))) is None
+        rows = np.ones(15, file.get_node(TABLE).dtype)
+        assert chunks._unpack(bz2.compress(bytes(size) + nothing), rows)
+        assert rows.tobytes() == bytes(size)
+        assert not chunks._unpack(bz2.compress(bytes(size)), rows)
+        assert not chunks._unpack(bz2.compress(bytes(size) + nothing + b"0"), rows)
+        assert not chunks._unpack(bz2.compress(bytes(1 << 24)), rows)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_stream_of_less_than_a_chunk_is_not_unpacked(tmp_path: Path, checked: bool) -> None:
+    path = written(tmp_path / "x.hdf5", "seed", fletcher32=checked, shuffle=True)
+    with tables.open_file(path) as file:
+        chunks = bzip2_chunks.Bzip2Chunks(path, file.get_node(TABLE))
+        rows = np.ones(15, file.get_node(TABLE).dtype)
+        for behind in (b"", bytes(bzip2_chunks.CHECKSUM)):
+            assert not chunks._unpack(bz2.compress(bytes(1000)) + behind, rows)
+            assert not chunks._unpack(bz2.compress(b"") + behind, rows)
+
+
+NOT_SHUFFLED = 1  # the first filter was left out
 
 
 def test_chunks_that_are_stored_otherwise_are_left_to_the_library(tmp_path: Path) -> None:
-    path = written(tmp_path / "x.hdf5", "seed")
+    path = written(tmp_path / "x.hdf5", "seed", fletcher32=False, shuffle=True)
     rows = by_the_library(path)
-    every_filter = 0xFFFFFFFF
-    change(path, lambda t: t.write_chunk((15,), rows[15:30].tobytes(), filter_mask=every_filter))
+    stored = bz2.compress(rows[15:30].tobytes())
+    change(path, lambda table: table.write_chunk((15,), stored, filter_mask=NOT_SHUFFLED))
     assert by_the_library(path).tobytes() == rows.tobytes()
     with SSDataReader(path) as reader:
         assert np.array_equal(reader.column("data"), rows["data"])
