@@ -12,10 +12,10 @@ from typing import Any
 
 from ocs import ocs_agent
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
-from socs.agent import patiently, run_agent, sleep
+from socs.agent import end_soon, patiently, run_agent, sleep
 from socs.db.engine import Database
 from socs.errors import OurError, SocsError, StorageUnavailable
 from socs.slow_signal.builder import Builder
@@ -137,11 +137,6 @@ class SlowSignalBuilder:
         session.degraded = True
         session.data["troubles"] = [trouble]
 
-    def _stop_acq(self, session: ocs_agent.OpSession, params: Any) -> Deferred[Reply]:
-        """Stop the Process ``acq``."""
-        session.set_status("stopping")
-        return succeed((True, "Will stop listening"))
-
     @inlineCallbacks
     def close(self) -> Any:
         """Stop listening; what was received is published and in a complete file afterwards."""
@@ -256,7 +251,7 @@ def make_parser(parser: argparse.ArgumentParser | None = None) -> argparse.Argum
 def build(agent: ocs_agent.OCSAgent, args: argparse.Namespace) -> list[Any]:
     """Register the operations; returns what to call when the agent ends."""
     builder = SlowSignalBuilder(agent, args)
-    agent.register_process("acq", builder.acq, builder._stop_acq, blocking=False, startup=True)
+    agent.register_process("acq", builder.acq, end_soon, blocking=False, startup=True)
     agent.register_task("reset_readout_count", builder.reset_readout_count)
     agent.register_task("set_publish_readouts", builder.set_publish_readouts)
     agent.register_task("new_file", builder.new_file)
