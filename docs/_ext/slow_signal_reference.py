@@ -3,7 +3,7 @@
 ==========================  =================================================================
 ``readout-on-the-wire::``   :data:`socs.slow_signal.layout.WIRE`
 ``readout-message:: NAME``  one of :data:`socs.slow_signal.readout.MESSAGES`
-``readout-file:: NAME``     one of :data:`socs.slow_signal.store.formats.LAYOUTS`, or ``oldest``
+``readout-file:: NAME``     one of :data:`socs.slow_signal.store.formats.LAYOUTS`
 ``camera-face::``           :data:`socs.slow_signal.face.MODULE_PLACES`
 ``pixel-orders::``          :data:`socs.slow_signal.pixels.ORDERS`
 ==========================  =================================================================
@@ -45,8 +45,8 @@ MESSAGE_FIELDS = {
     **{"data": "amplitudes", "cpu_ns": "cpu_rest"},
 }
 TABLE_FIELDS = {
-    **dict.fromkeys(("number", "readout_number", "iro", "event_number"), "number"),
-    **dict.fromkeys(("tack", "ro_time", "time", "ev_time"), "tack"),
+    **dict.fromkeys(("number", "readout_number", "iro"), "number"),
+    **dict.fromkeys(("tack", "ro_time", "time"), "tack"),
     **{"data": "amplitudes", "time_stamps": "tacks", "cpu_ns": "cpu_ns", "present": "present"},
     **{"cpu_t": "cpu_t", "cpu_t_s": "cpu_s", "cpu_t_ns": "cpu_rest"},
 }
@@ -100,11 +100,13 @@ def file_rst(name: str) -> list[str]:
     ]
     meanings = {theirs: MEANINGS[column] for theirs, column in TABLE_FIELDS.items()}
     if name != formats.NATIVE:
-        known = {**formats.PEER_TABLES, "oldest": formats.OLDEST}[name]
+        known = formats.PEER_TABLES[name]
         lines = [
             f"``{table}``, a table with a row per readout, {number(known.row.itemsize)} bytes:"
         ]
         lines += ["", *fields(known.row, meanings)]
+        attribute, version = known.version
+        lines += [f"Its reader looks for the attribute ``{attribute}`` = {version}.", ""]
         return lines + (telescope if known.has_telescope else [])
     camera = f"(n, {layout.MODULES}, {layout.PIXELS})"
     arrays = [

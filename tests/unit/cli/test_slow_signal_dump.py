@@ -128,6 +128,7 @@ def test_ranges_and_times() -> None:
     assert ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
     assert utc_of(0) is None
     assert utc_of(1_700_000_000_123_456_789) == "2023-11-14T22:13:20.123456Z"
+    assert utc_of(1_700_000_000_000_001_000) == "2023-11-14T22:13:20.000001Z"
 
 
 def test_addresses_of_publishers() -> None:
