@@ -158,6 +158,8 @@ LISTS = [
     ["226.1.1.1", "1.1.1.1", "33", "7", VAL2],
     ["junk", "226.1.1.1", "1", "33", VAL2, VAL2],
     ["226.1.1.1", "1", "33", VAL2, "226.1.1.1", "2", "34", f"{DEVICE}/val.change"],
+    # what it reads beyond the end of
+    ["226.1.1.1", "1.1.1.1", VAL2],
     # what it refuses
     ["223.1.1.1", "1", "33", VAL2],
     ["240.1.1.1", "1", "33", VAL2],
@@ -194,7 +196,7 @@ CASES.append(case(LISTS[0]))
 @pytest.mark.parametrize(
     "cases",
     [
-        pytest.param(CASES[3:6:2] + CASES[15:16], id="some"),
+        pytest.param([CASES[n] for n in (3, 5, 9, -3)], id="some"),
         pytest.param(CASES, id="all", marks=pytest.mark.slow),
     ],
 )
@@ -202,8 +204,10 @@ def test_cpptango_reads_the_properties_as_we_say(database, store, tmp_path, case
     answers = answers_of_cpptango(database, tmp_path, cases)
     for each, answer in zip(cases, answers, strict=True):
         ours = said(Configuration.of(each["properties"]))
-        if ours["refused"] and answer["numbers"] is None:
-            del ours["numbers"], answer["numbers"]  # the server crashed, as many do
+        if answer["numbers"] is None:  # the server crashed
+            assert ours["may_crash"], each
+            ours["numbers"] = None
+        del ours["may_crash"]
         assert answer == ours, each
 
 
@@ -223,4 +227,6 @@ def said(configuration):
         way = transport_of(f"{DEVICE}/{attribute}.{event}", configuration)
         taken = way if way.multicast else default
         numbers.append([taken.rate * 1024, taken.ivl * 1000])
-    return {"refused": refused_at(configuration.events) is not None, "numbers": numbers}
+    refused = refused_at(configuration.events) is not None
+    may_crash = refused or any(route.overrun for route in configuration.routes)
+    return {"refused": refused, "numbers": numbers, "may_crash": may_crash}

@@ -58,9 +58,9 @@ def test_groups_come_back_from_their_texts(groups):
 
 @given(st.lists(GROUPS, max_size=6))
 def test_cpptango_reads_the_same_from_groups_without_errors(groups):
-    read = [(r.address, r.port, r.rate, r.ivl) for r in routes(format_groups(groups))]
+    read = [(r.address, r.port, r.rate, r.ivl, r.overrun) for r in routes(format_groups(groups))]
     assert read == [
-        (g.address, str(g.port), g.rate or 0, g.ivl or 0) for g in groups for _ in g.events
+        (g.address, str(g.port), g.rate or 0, g.ivl or 0, False) for g in groups for _ in g.events
     ]
 
 

@@ -23,6 +23,7 @@ class Route:
         address: of the group; ``port`` belongs to it.
         rate: [Mbit/s]; 0 for the default.
         ivl: [s]; 0 for the default.
+        overrun: cppTango reads beyond the end of the list for it; what it finds there is unknown.
     """
 
     index: int
@@ -32,6 +33,7 @@ class Route:
     port: str
     rate: int
     ivl: int
+    overrun: bool
 
     def matches(self, attribute: str, event: str) -> bool:
         """Does cppTango take this one for an event of an attribute? It compares beginnings."""
@@ -70,8 +72,16 @@ def routes(values: Sequence[str]) -> list[Route]:
             start = index
         elif is_event_name(text):
             attribute, _, event = text.rpartition(".")
-            found.append(Route(index, attribute, event, *_travel(texts[start : start + 4])))
+            travel = _travel(texts[start : start + 4])
+            beyond = _last_read(texts, start) >= len(texts)
+            found.append(Route(index, attribute, event, *travel, overrun=beyond))
     return found
+
+
+def _last_read(texts: Sequence[str], start: int) -> int:
+    """The last element that is looked at for a group that begins at ``start``."""
+    has_rate = start + 2 < len(texts) and not is_event_name(texts[start + 2])
+    return start + 3 if has_rate else start + 2
 
 
 def _travel(fields: Sequence[str]) -> tuple[str, str, int, int]:

@@ -82,6 +82,12 @@ KINDS: dict[str, Kind] = {
         "server crashes when it starts. Seen with 9.3.4 and 10.3.3",
         "correct this group before any server is started or restarted",
     ),
+    "list_overrun": Kind(
+        "error",
+        "cppTango takes another element for the address of this event, and reads beyond the end of "
+        "the list: servers with such an attribute crash when they start. Seen with 10.3.3",
+        "correct the elements before it before any server is started or restarted",
+    ),
     "default_wrong": Kind(
         "error",
         "A default is not a whole number in its range; servers stop reading properties there, "

@@ -61,6 +61,10 @@ def _refused(configuration: Configuration) -> Iterator[Finding]:
     if index is not None:
         element = Element(index, configuration.events[index])
         yield at("property_refused", element, "cppTango refuses the whole property")
+    for route in configuration.routes:
+        if route.overrun:
+            element = Element(route.index, configuration.events[route.index])
+            yield at("list_overrun", element, "cppTango reads beyond the end of the list for it")
 
 
 def _names(configuration: Configuration) -> Iterator[Finding]:

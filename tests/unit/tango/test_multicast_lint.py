@@ -39,6 +39,8 @@ def test_without_multicast_events_there_is_nothing_to_tell():
     ("events", "codes"),
     [
         (["junk", "more", *GOOD], {"address_expected": 0}),
+        ([EVENT, "9", "9"], {"address_expected": 0, "list_overrun": 0}),
+        ([ADDRESS, "226.1.1.1", EVENT], {"port_wrong": 1, "list_overrun": 2}),
         (["226.20.21.", PORT, EVENT], {"address_malformed": 0}),
         (["10.20.21.22", PORT, EVENT], {"address_not_multicast": 0, "property_refused": 0}),
         ([ADDRESS, EVENT], {"port_wrong": 1, "property_refused": 0}),

@@ -43,6 +43,12 @@ def test_a_name_that_only_begins_so_is_told_apart():
     assert not transport_of("et/ev/01/ima.alarm", BOTH).exact
 
 
+def test_a_type_that_begins_with_another_is_taken_for_it():
+    configuration = Configuration.of({"MulticastEvent": ["226.1.1.1", "1", "a/b/c/d.changes"]})
+    way = transport_of("a/b/c/d.change", configuration)
+    assert (way.endpoint, way.exact) == ("epgm://226.1.1.1:1", False)
+
+
 def test_of_two_elements_the_first_counts():
     events = ["226.1.1.1", "1", "a/b/c/d.change", "226.1.1.1", "2", "a/b/c/d.change"]
     way = transport_of("a/b/c/d.change", Configuration.of({"MulticastEvent": events}))
@@ -135,6 +141,22 @@ def test_an_address_in_the_place_of_the_port_begins_the_group():
 def test_before_the_first_address_the_list_itself_is_taken_for_a_group():
     values = ["a/b/c/d.change", "junk", "226.1.1.1", "1", "a/b/c/e.change"]
     assert numbers(values)[0] == ("a/b/c/d.change", "junk", 226, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "overrun"),
+    [
+        (["226.1.1.1", "1", "a/b/c/d.change"], False),
+        (["226.1.1.1", "1", "2", "a/b/c/d.change"], False),
+        (["226.1.1.1", "226.1.1.1", "a/b/c/d.change"], True),
+        (["226.1.1.1", "226.1.1.1", "a/b/c/d.change", "a/b/c/d.alarm"], False),
+        (["226.1.1.1", "226.1.1.1", "a/b/c/d.change", "junk"], True),
+        (["226.1.1.1", "226.1.1.1", "a/b/c/d.change", "junk", "junk"], False),
+        (["a/b/c/d.change"], True),
+    ],
+)
+def test_reading_beyond_the_end_is_noticed(values, overrun):
+    assert routes(values)[0].overrun == overrun
 
 
 @pytest.mark.parametrize(
