@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import psutil
 import pytest
@@ -12,7 +13,8 @@ from socs.sim.ports import LOOPBACK
 from socs.testing import wait_until
 from socs.testing.tango_database import TangoDatabase
 
-pytest.importorskip("tango", reason="needs the extra tango")
+# Not imported here: its threads would stay.
+pytestmark = pytest.mark.skipif(find_spec("tango") is None, reason="needs the extra tango")
 
 CLIENT = """
 import sys, tango

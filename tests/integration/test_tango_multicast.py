@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from socs.tango.properties import PropertyStore
 from socs.testing.tango_database import TangoDatabase
 from tests.unit.tango.test_multicast import FIRST, SECOND
 
-pytest.importorskip("tango", reason="needs the extra tango")
+# Not imported here: its threads would stay.
+pytestmark = pytest.mark.skipif(find_spec("tango") is None, reason="needs the extra tango")
 
 ROOT = Path(__file__).parents[2]
 PEER = ROOT / "tests" / "tango_multicast_peer.py"
