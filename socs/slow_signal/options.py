@@ -60,6 +60,11 @@ def builder_settings(args: argparse.Namespace) -> BuilderSettings:
     if args.config is not None:
         configured = read_configuration(Path(args.config))
         stream, writer = configured.stream, configured.writer
+        if configured.custom_publishers:
+            names = ", ".join(each.name for each in configured.custom_publishers)
+            raise ConfigError(
+                f"{args.config}: ReadoutPublishers: {names}: class is for control-ssdaq alone"
+            )
         writes = writes or "SSFileWriter" in configured.sections
     writer = dataclasses.replace(writer, **_given(args, _WRITER))
     changes = _given(args, _STREAM)

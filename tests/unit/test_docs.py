@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import click
 import pytest
 import yaml
 from ocs import agent_cli, site_config
@@ -30,6 +31,7 @@ from socs.archive.publish import FEEDS, ArchiveFeeds
 from socs.archive.settings import LEASE, ArchiveSettings
 from socs.archive.statistics import Statistics
 from socs.cli import main as cli
+from socs.cli.ssdaq import control
 from socs.counters import Counter, Counters
 from socs.db import copies, engine, file_readers, fingerprint, registrar, spool
 from socs.db import pysmurf_files_manager as files
@@ -364,7 +366,12 @@ def all_options() -> set[str]:
     parsers = [cli.make_parser(), site_config.add_arguments(), agent_cli._get_parser()]
     for entry in plugin.agents.values():
         parsers.append(importlib.import_module(entry["module"]).make_parser())
-    return set().union(*map(options_of, parsers)) | {"--password"}
+    return set().union(*map(options_of, parsers)) | {"--password"} | options_of_click(control.cli)
+
+
+def options_of_click(command: click.Command) -> set[str]:
+    found = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+    return found.union(*map(options_of_click, getattr(command, "commands", {}).values()))
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=name_of)
@@ -424,7 +431,8 @@ def test_counters_named_in_the_text_exist(page: Path) -> None:
     first_words = {name.split("_")[0] for name in known} - {"files", "bytes", "bad", "handler"}
     pattern = rf"(?:{'|'.join(sorted(first_words))}|files)_[a-z_]+"
     named = {text for text in literals(page) if re.fullmatch(pattern, text)}
-    assert named - known - {"session_data", "session_log", "failed_files", "data_file"} == set()
+    others = {"session_data", "session_log", "failed_files", "data_file"}
+    assert named - known - others - {"packet_debug_stream_file"} == set()
 
 
 def test_environment_variables_are_those_of_the_code() -> None:

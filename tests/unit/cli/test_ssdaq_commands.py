@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import ssdaq as ssdaq_package
 from click.testing import CliRunner, Result
 
 from socs.cli import ssdaq
@@ -16,8 +17,11 @@ from socs.cli.ssdaq import control, example_listener, quick_assembler, quick_wri
 from socs.cli.ssdaq.assembling import assemble
 from socs.cli.ssdaq.running import EndSignals, set_up_log
 from socs.errors import ConfigError, SocsError
+from socs.slow_signal import settings
+from socs.slow_signal.publish import PublisherSettings
 from socs.slow_signal.readout import SSReadout
 from socs.slow_signal.settings import configuration
+from socs.slow_signal.ssdaq import outlet
 from tests.ssdaq_commands import CONFIG
 
 
@@ -46,6 +50,21 @@ def test_each_command_has_help(words: list[str], option: str) -> None:
     assert done.exit_code == 0
     assert done.output.startswith(f"Usage: {' '.join(['control-ssdaq', *words])} ")
     assert "--report-to" not in done.output
+
+
+def test_the_reference_has_every_command_and_every_key() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "ssdaq.rst").read_text()
+    literals = " ".join(re.findall(r"``([^`]+)``", " ".join(page.split())))
+    for name, group in control.cli.commands.items():
+        for command in group.commands:
+            assert f"{name} {command}" in literals or f"{name} roa`` or ``{command}``" in page
+    keys = [settings._ASSEMBLER, settings._WRITER, settings._DAEMON]
+    for key in {*keys[0], *keys[1], *keys[2], *PublisherSettings.__dataclass_fields__, "class"}:
+        assert key == "name" or key in literals, key
+    for name in ssdaq_package.__all__[:-1]:
+        assert name in literals
+    assert f"after {control.STOP_TIMEOUT:.0f} s" in page
+    assert f"up to {outlet.ROOM // 1000} {outlet.ROOM % 1000:03d} readouts" in page
 
 
 def test_unknown_commands_are_refused() -> None:

@@ -1,10 +1,17 @@
+import argparse
 from pathlib import Path
 
 import pytest
 import yaml
 
 from socs.errors import ConfigError
-from socs.slow_signal.settings import StreamSettings, configuration, read_configuration
+from socs.slow_signal.options import add_options, builder_settings
+from socs.slow_signal.settings import (
+    CustomPublisherSettings,
+    StreamSettings,
+    configuration,
+    read_configuration,
+)
 
 # The example of SSDAQ's documentation, with every key in it.
 SEED = """
@@ -141,6 +148,31 @@ def test_what_nobody_knows_is_refused_and_named(tmp_path: Path, change, names) -
         read_configuration(path)
     for name in [str(path), *names]:
         assert name in str(error.value)
+
+
+CUSTOM = """
+ReadoutAssembler:
+  ReadoutPublishers:
+    a: {ip: 127.0.0.1, port: 1}
+    b: {class: package.module.Class, ip: somewhere, more: [1]}
+"""
+
+
+def test_publishers_with_a_class_come_apart_from_ours() -> None:
+    chosen = configuration(yaml.safe_load(CUSTOM))
+    assert [each.name for each in chosen.stream.publishers] == ["a"]
+    assert chosen.custom_publishers == [
+        CustomPublisherSettings("b", "package.module.Class", {"ip": "somewhere", "more": [1]})
+    ]
+
+
+def test_the_agent_refuses_publishers_with_a_class(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CUSTOM)
+    parser = argparse.ArgumentParser()
+    add_options(parser.add_argument_group())
+    args = parser.parse_args(["--config", str(tmp_path / "config.yaml")])
+    with pytest.raises(ConfigError, match="ReadoutPublishers: b: class is for control-ssdaq"):
+        builder_settings(args)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
