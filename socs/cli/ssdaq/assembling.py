@@ -85,7 +85,8 @@ def _tell_beginning(assembler: ReadoutAssembler) -> None:
 def _tell_end(assembler: ReadoutAssembler) -> None:
     status = assembler.status()
     numbers = {name: number for name, number in status["counters"].items() if number}
-    log.info("ended; %s", ", ".join(f"{name} {number}" for name, number in numbers.items()))
+    told = ", ".join(f"{name} {number}" for name, number in numbers.items())
+    log.info("ended; %s", told or "nothing came")
     for publisher in status["custom_publishers"]:
         log.info("%s: %s", publisher.pop("name"), publisher)
     if status["unaccounted"]:
