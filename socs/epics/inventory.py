@@ -7,16 +7,20 @@ requests are accounted for at once: each request for its name, its source, and t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from socs.epics.decode.ca import CaMessages
+from socs.epics.decode.pva import PvaMessages
 from socs.epics.decode.words import WORD, Datagrams, Positions, Words
 from socs.epics.name_rule import NameRule
 from socs.epics.names import NameTable
 from socs.epics.requesters import Requesters
+from socs.epics.servers import Servers
 from socs.epics.sources import Keys, SourceClasses, Sources, keys_of
+from socs.epics.texts import packed
 
 _PAIR_SHIFT = 24  # bits for the sources of one batch
 
@@ -36,6 +40,23 @@ class InventoryLimits:
     sources: int = 65_536
     requesters: int = 8
     servers: int = 4
+
+
+class Senders(Protocol):
+    """Who sent each datagram of a batch, and when it was received."""
+
+    @property
+    def hosts(self) -> NDArray[np.uint32]: ...
+    @property
+    def ports(self) -> NDArray[np.uint16]: ...
+    @property
+    def received(self) -> float: ...
+
+
+class _Senders(NamedTuple):
+    hosts: NDArray[np.uint32]
+    ports: NDArray[np.uint16]
+    received: float
 
 
 class Inventory:
@@ -59,8 +80,9 @@ class Inventory:
         searched: when it was last searched for by ourselves, UNIX time [s].
         changed: when ``state`` changed last.
         answers: uint32: how many answers came.
-        server_hosts, server_ports, server_first, server_last: shape (names, servers): who
-            answered, and when, whole seconds.
+        misses: uint8: searches in a row that no server answered.
+        host_of, port_of: shape (names, 2): the server that answered last by each protocol.
+        servers: who answered for each name last.
     """
 
     def __init__(
@@ -86,15 +108,9 @@ class Inventory:
         self.first_seen, self.last_seen = np.zeros(most), np.zeros(most)
         self.searched, self.changed = np.zeros(most), np.zeros(most)
         self.answers = np.zeros(most, np.uint32)
-        servers = (most, self.limits.servers)
-        self.server_hosts, self.server_ports = (
-            np.zeros(servers, np.uint32),
-            np.zeros(servers, np.uint16),
-        )
-        self.server_first, self.server_last = (
-            np.zeros(servers, np.uint32),
-            np.zeros(servers, np.uint32),
-        )
+        self.misses = np.zeros(most, np.uint8)
+        self.host_of, self.port_of = np.zeros((most, 2), np.uint32), np.zeros((most, 2), np.uint16)
+        self.servers = Servers(most, self.limits.servers)
         self.counts = dict.fromkeys(COUNTS, 0)
 
     def __len__(self) -> int:
@@ -117,9 +133,21 @@ class Inventory:
             requests["size"].astype(np.int64) // WORD,
         )
 
+    def searched_pva(self, datagrams: Datagrams, messages: PvaMessages) -> NDArray[np.int32]:
+        """The same for the names in PV Access searches. Who asks is whom to answer."""
+        requests, searches = messages.requests, messages.searches
+        hosts, ports = datagrams.hosts.copy(), datagrams.ports.copy()
+        named = searches[searches["host"] != 0]
+        hosts[named["datagram"]] = named["host"]
+        ports[searches["datagram"]] = searches["port"]
+        sizes = requests["size"].astype(np.int64)
+        names = packed(messages.memory.octets, requests["offset"], sizes)
+        senders = _Senders(hosts, ports, datagrams.received)
+        return self.account(senders, requests["datagram"], names.words, names.at, names.counts)
+
     def account(
         self,
-        datagrams: Datagrams,
+        datagrams: Senders,
         rows: NDArray[np.integer],
         words: Words,
         at: Positions,
@@ -128,7 +156,7 @@ class Inventory:
         """Account for requests for names; the number of each name, -1 if there was no room.
 
         Args:
-            datagrams: the batch.
+            datagrams: who sent them.
             rows: shape (r,): in which datagram each request came.
             words, at, counts: where the names stand, see `NameTable.take`.
         """
@@ -194,6 +222,7 @@ class Inventory:
         """Forget these process variables; their numbers will be given to others."""
         self.names.forget(numbers)
         self.requesters.forget(numbers)
+        self.servers.forget(numbers)
         for column in self._columns():
             column[numbers] = 0
 
@@ -205,8 +234,9 @@ class Inventory:
 
     def nbytes(self) -> int:
         """Memory in use [bytes], but for the sources."""
-        columns = [*self._columns(), self.requesters.keys]
-        columns += [self.requesters.counts, self.requesters.last, self.requesters.displaced]
+        asked, served = self.requesters, self.servers
+        columns = [*self._columns(), asked.keys, asked.counts, asked.last, asked.displaced]
+        columns += [served.keys, served.first, served.last]
         return self.names.nbytes() + sum(column[: self.end].nbytes for column in columns)
 
     def _columns(self) -> list[NDArray[np.generic]]:
@@ -226,9 +256,8 @@ _COLUMNS = (
     "searched",
     "changed",
     "answers",
-    "server_hosts",
-    "server_ports",
-    "server_first",
-    "server_last",
+    "misses",
+    "host_of",
+    "port_of",
 )
 COUNTS = ("requests_valid", "requests_invalid", "requests_not_kept", "names_new")

@@ -30,6 +30,10 @@ class TrackSettings:
         condition_ends_after: a wrong address or interface is over when not seen for so long.
         most_servers: servers that are tracked; further ones are counted.
         misses: searches in a row without an answer until a process variable is lost.
+        answers_within: two servers that answer foreign searches for a name within this time both
+            have it.
+        duplicate_ends_after: of two servers that have a name, one is gone when only the other was
+            heard for so long, if we do not search ourselves.
         heartbeat_lost_after: without a heartbeat of the JSON kind; they come every 30.
         alive_lost_periods: periods without a heartbeat of an alive record; it tells its period.
         alive_longest_period: longer ones are not believed.
@@ -56,6 +60,8 @@ class TrackSettings:
     condition_ends_after: float = 60.0
     most_servers: int = 20_000
     misses: int = 2
+    answers_within: float = 2.0
+    duplicate_ends_after: float = 300.0
     heartbeat_lost_after: float = 100.0
     alive_lost_periods: float = 4.0
     alive_longest_period: float = 3600.0

@@ -1,0 +1,72 @@
+"""Who served each process variable last: a few servers for each, the latest."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PROTOCOL, _HOST = 48, 16  # bits below
+
+
+class Sighting(NamedTuple):
+    """A server that answered for a name, and when first and last, UNIX time [s]."""
+
+    protocol: int
+    host: int
+    port: int
+    first: float
+    last: float
+
+
+class Servers:
+    """The last few servers that answered for each name.
+
+    Args:
+        most: numbers of names are below.
+        kept: how many servers are kept for each. Who answered longest ago makes room.
+
+    Attributes:
+        keys: uint64, shape (most, kept): protocol, host and port, 0 where nothing is.
+        first: uint32: when each answered first, whole seconds of UNIX time.
+        last: float64: when it answered last, UNIX time [s].
+    """
+
+    def __init__(self, most: int, kept: int) -> None:
+        self.keys = np.zeros((most, kept), np.uint64)
+        self.first = np.zeros((most, kept), np.uint32)
+        self.last = np.zeros((most, kept))
+
+    def add(
+        self, names: NDArray[np.integer], protocol: int, host: int, port: int, now: float
+    ) -> None:
+        """This server answered for all of ``names``, distinct."""
+        key = np.uint64(protocol << _PROTOCOL | host << _HOST | port)
+        there = self.keys[names] == key
+        known = there.any(axis=1)
+        place = np.where(known, there.argmax(axis=1), self.last[names].argmin(axis=1))
+        self.keys[names, place] = key
+        self.last[names, place] = now
+        new = ~known
+        self.first[names[new], place[new]] = int(now)
+
+    def of(self, name: int) -> list[Sighting]:
+        """Who answered for the name with this number, the latest first."""
+        columns = (self.keys[name].tolist(), self.first[name].tolist(), self.last[name].tolist())
+        found = [
+            Sighting(k >> _PROTOCOL, k >> _HOST & 0xFFFFFFFF, k & 0xFFFF, float(first), last)
+            for k, first, last in zip(*columns, strict=True)
+            if k
+        ]
+        return sorted(found, key=lambda sighting: -sighting.last)
+
+    def served_by(self, protocol: int, host: int, port: int, end: int) -> NDArray[np.int64]:
+        """Numbers below ``end`` of the names that this server answered for."""
+        key = np.uint64(protocol << _PROTOCOL | host << _HOST | port)
+        return np.flatnonzero((self.keys[:end] == key).any(axis=1))
+
+    def forget(self, names: NDArray[np.integer]) -> None:
+        """Forget who answered for these."""
+        for column in (self.keys, self.first, self.last):
+            column[names] = 0
