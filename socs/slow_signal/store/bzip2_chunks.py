@@ -1,7 +1,8 @@
 """SSDAQ's chunks of a table, decompressed by several threads at once.
 
 They are shuffled and compressed with bzip2, which takes nearly all the time that reading does, and
-which the HDF5 library does in one thread. Here the library hands over the chunks as they are in the
+which the HDF5 library does in one thread, with a little less work altogether. So it is left to the
+library while others use the processors. Here the library hands over the chunks as they are in the
 file, which depends on the version of PyTables that wrote it::
 
     bzip2( shuffled( rows ))                        without checksums
@@ -17,6 +18,7 @@ from __future__ import annotations
 import bz2
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import tables
@@ -26,6 +28,8 @@ from socs.closing import Closing
 from socs.slow_signal.store.hdf5 import reading
 
 MAX_THREADS = 8
+ENOUGH = 2  # processors for threads to be of use
+RUNNING = Path("/proc/loadavg")
 MAX_CHUNK = 1 << 24  # bytes; sums over more would overflow
 CHECKSUM = 4  # bytes
 ONES = 0xFFFF  # a checksum's halves are modulo this
@@ -55,14 +59,14 @@ class Bzip2Chunks(Closing):
             Malformed: the file is damaged.
         """
         first = start - start % self._rows
-        if stop - first <= self._rows:
-            return None  # a single chunk: the library is as fast
+        if stop - first <= self._rows or _idle_processors() < ENOUGH:
+            return None
         with reading(self._path):
             stored = [self._stored(row) for row in range(first, stop, self._rows)]
         if None in stored:
             return None
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(_threads(), "bzip2-chunks")
+            self._threads = ThreadPoolExecutor(min(_processors(), MAX_THREADS), "bzip2-chunks")
         rows = np.empty((len(stored), self._rows), self._table.dtype)
         if not all(self._threads.map(self._unpack, stored, rows)):
             return None
@@ -109,11 +113,21 @@ def can_unpack(table: tables.Table) -> bool:
     if filters.complib != "bzip2" or not filters.shuffle or not shape:
         return False
     small = shape[0] * table.dtype.itemsize <= MAX_CHUNK
-    return bool(small and table.byteorder == "little" and _threads() > 1)
+    return bool(small and table.byteorder == "little" and _processors() >= ENOUGH)
 
 
-def _threads() -> int:
-    return min(len(os.sched_getaffinity(0)), MAX_THREADS)
+def _processors() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _idle_processors() -> int:
+    """Those that nobody but the calling thread uses at this moment, with its own."""
+    try:
+        running = int(RUNNING.read_text().split()[3].partition("/")[0])
+    except (OSError, ValueError, IndexError):
+        running = 1
+    return _processors() - max(running - 1, 0)
 
 
 def _is_right(checked: NDArray[np.uint8], checksum: bytes) -> bool:

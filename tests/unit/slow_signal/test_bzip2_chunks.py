@@ -22,8 +22,13 @@ PEERS = sorted(formats.PEER_TABLES)
 
 
 @pytest.fixture(autouse=True)
-def two_processors(monkeypatch) -> None:
+def idle(monkeypatch, tmp_path: Path) -> Path:
+    """Two processors, which nobody else uses: what the kernel says of that."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    said = tmp_path / "loadavg"
+    said.write_text("0.50 0.40 0.30 1/500 1234\n")
+    monkeypatch.setattr(bzip2_chunks, "RUNNING", said)
+    return said
 
 
 def written(path: Path, layout: str, **filters: object) -> Path:
@@ -83,6 +88,16 @@ def test_so_it_is_if_there_is_one_processor(path: Path, monkeypatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
     with tables.open_file(path) as file:
         assert not bzip2_chunks.can_unpack(file.get_node(TABLE))
+
+
+def test_so_it_is_while_others_use_the_processors(path: Path, idle: Path) -> None:
+    with (
+        tables.open_file(path) as file,
+        bzip2_chunks.Bzip2Chunks(path, file.get_node(TABLE)) as chunks,
+    ):
+        for said, wanted in {"1.0 1.0 1.0 2/9 7": 0, "2.0 2.0 2.0 1/9 7": 1, "": 1}.items():
+            idle.write_text(said)
+            assert (chunks.read(0, COUNT) is not None) == wanted
 
 
 def spoil_stream(table: tables.Table) -> None:
