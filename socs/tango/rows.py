@@ -1,0 +1,112 @@
+"""What the tracker knows, as rows for tables; all fit for JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from socs.tango.link import Link
+from socs.tango.server import Server, Stream
+
+WORST_FIRST = ("stalled", "unserved", "backlog")
+
+
+def badness(link: Link) -> tuple[bool, int, int]:
+    """The greater, the more a link is to be looked at."""
+    return link.status in WORST_FIRST, link.lost, link.behind
+
+
+def server_row(server: Server) -> dict[str, Any]:
+    """One server. Times by the clock of the samples [s]; its statistics are in another table."""
+    return {
+        "server": str(server.name),
+        "state": server.state,
+        "since": server.since,
+        "reason": server.reason,
+        "answered": server.answered,
+        "identity": server.identity,
+        "dialect": server.dialect,
+        "restarts": server.restarts,
+        "streams": sum(stream.present for stream in server.streams.values()),
+        "subscriptions": sum(link.status != "gone" for link in server.links.values()),
+        "not_connected": [str(name) for name in server.lacking],
+        "readers": len(server.readers),
+        "published_rate": sum(stream.rate.value for stream in server.streams.values()),
+        "received_rate": sum(link.rate.value for link in server.links.values()),
+        "lost": sum(link.lost for link in server.links.values()),
+    }
+
+
+def stream_row(server: Server, stream: Stream) -> dict[str, Any]:
+    """One stream; without readers, its subscribers are not monitored or have left."""
+    path = stream.name.path
+    return {
+        "stream": str(stream.name),
+        "publisher": str(server.name),
+        "number": stream.number - 1,
+        "published": stream.published,
+        "rate": stream.rate.value,
+        "changed": stream.changed,
+        "present": stream.present,
+        "readers": sum(
+            link.stream.path == path and link.status != "gone" for link in server.readers
+        ),
+    }
+
+
+def link_row(server: Server, publisher: Server | None, link: Link) -> dict[str, Any]:
+    """One subscriber of one stream: the table of the reconciliation."""
+    entry = link.entry
+    stream = publisher.streams.get(link.stream.path) if publisher else None
+    known = str(publisher.name) if publisher else str(entry.publisher or "")
+    return {
+        "stream": str(link.stream),
+        "subscriber": str(server.name),
+        "publisher": known,
+        "status": link.status,
+        "published": stream.published if stream else None,
+        "received": link.received,
+        "lost": link.lost,
+        "lost_at_end": link.tail,
+        "behind": max(0, link.behind - link.tail),
+        "missed": link.gaps,
+        "discarded": link.copies,
+        "rate": link.rate.value,
+        "number": entry.number,
+        "published_number": stream.number - 1 if stream and stream.present else None,
+        "callbacks": entry.callbacks,
+        "confirmed": entry.confirmed,
+        "heard": link.heard,
+        "seen": link.seen,
+        "endpoint": server.endpoints.get(str(entry.publisher), ""),
+        "subscriber_state": server.state,
+        "publisher_state": publisher.state if publisher else "unknown",
+    }
+
+
+def performance_rows(server: Server) -> list[dict[str, Any]]:
+    """Statistics of a server [us], and of each name of its attributes; none without samples."""
+    times = server.performance
+    rows: list[dict[str, Any]] = []
+    if times.push.count or times.process.count:
+        rows.append(
+            {
+                "server": str(server.name),
+                "attribute": "",
+                "push": times.push.row(),
+                "process": times.process.row(),
+                "latency": times.latency.row(),
+                "pushes_covered": times.pushing.fraction,
+                "callbacks_covered": times.receiving.fraction,
+                "utilisation": times.utilisation,
+            }
+        )
+    for name, attribute in times.attributes.items():
+        rows.append(
+            {
+                "server": str(server.name),
+                "attribute": name,
+                "process": attribute.process.row(),
+                "latency": attribute.latency.row(),
+            }
+        )
+    return rows
