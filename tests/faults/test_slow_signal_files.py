@@ -337,7 +337,12 @@ print(refused)
 
 
 @pytest.mark.parametrize(
-    ("layout", "pages", "step", "count"), [("native", 1024, 9, 700), ("seed", 670, 45, 310)]
+    ("layout", "pages", "step", "count"),
+    [
+        pytest.param("native", 1024, 31, 700, id="native"),
+        pytest.param("native", 1024, 9, 700, id="native, finely", marks=pytest.mark.slow),
+        pytest.param("seed", 670, 45, 310, id="seed", marks=pytest.mark.slow),
+    ],
 )
 def test_whenever_the_disk_becomes_full_a_complete_file_is_whole(
     tmp_path: Path, layout: str, pages: int, step: int, count: int
