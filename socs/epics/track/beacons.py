@@ -1,6 +1,7 @@
 """Servers by their beacons, Channel Access and PV Access: new, lost, resumed, restarted.
 
-What happens to a server depends on its state and on what was noticed; see :data:`TRANSITIONS`.
+What happens to a server depends on its state and on what was noticed; see
+:data:`~socs.epics.track.life.LIFE`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,23 +17,10 @@ from socs.epics.networks import Networks
 from socs.epics.track.beacon_ids import Numbering, uptime
 from socs.epics.track.conditions import Conditions
 from socs.epics.track.events import CA, PVA, Evidence, ServerEvent
+from socs.epics.track.life import LIFE, Noticed, State
 from socs.epics.track.settings import TrackSettings
 from socs.epics.track.sight import Sight
 
-State = Literal["UNKNOWN", "ALIVE", "LOST"]
-Noticed = Literal["started", "running", "restarted", "silent", "forgotten"]
-
-# (state, what was noticed): (new state, the event; none if empty)
-TRANSITIONS: dict[tuple[State, Noticed], tuple[State, str]] = {
-    ("UNKNOWN", "started"): ("ALIVE", "NEW"),
-    ("UNKNOWN", "running"): ("ALIVE", "DETECTED"),
-    ("ALIVE", "running"): ("ALIVE", ""),
-    ("ALIVE", "restarted"): ("ALIVE", "RESTARTED"),
-    ("ALIVE", "silent"): ("LOST", "LOST"),
-    ("LOST", "running"): ("ALIVE", "RESUMED"),
-    ("LOST", "restarted"): ("ALIVE", "RESTARTED"),
-    ("LOST", "forgotten"): ("UNKNOWN", ""),
-}
 COUNTS = (
     "beacons_taken",
     "beacons_repeated",
@@ -54,7 +41,7 @@ class Server:
 
     Attributes:
         protocol, host, port: what it is known by.
-        state: see `TRANSITIONS`.
+        state: see `LIFE`.
         first, heard: when its first and last beacon came, UNIX time [s].
         started: when it started, as far as is known, UNIX time [s]; NaN if not.
         numbering: of Channel Access.
@@ -169,7 +156,7 @@ class Beacons:
     def forget(self, key: Key) -> bool:
         """Forget a server that is lost; was there one."""
         server = self.servers.get(key)
-        if server is None or (server.state, "forgotten") not in TRANSITIONS:
+        if server is None or (server.state, "forgotten") not in LIFE:
             return False
         del self.servers[key]
         return True
@@ -305,7 +292,7 @@ class Beacons:
     def _notice(
         self, server: Server, noticed: Noticed, cause: str, told: Evidence, now: float
     ) -> list[ServerEvent]:
-        server.state, kind = TRANSITIONS[server.state, noticed]
+        server.state, kind = LIFE[server.state, noticed]
         if server.state == "LOST":
             server.lost = now
         elif not math.isnan(server.lost):

@@ -38,7 +38,10 @@ class TrackSettings:
         alive_lost_periods: periods without a heartbeat of an alive record; it tells its period.
         alive_longest_period: longer ones are not believed.
         start_tolerance: a heartbeat that tells a start later by more than this is of a new start.
+        clock_tolerance: an application's clock may differ from ours by less.
         most_applications: applications that are tracked; further ones are counted.
+        host_patience: what is expected on a host and was not heard is missing after so long; the
+            beacons of PV Access come every 180.
 
     Raises:
         ConfigError: a value cannot be meant.
@@ -66,7 +69,9 @@ class TrackSettings:
     alive_lost_periods: float = 4.0
     alive_longest_period: float = 3600.0
     start_tolerance: float = 5.0
+    clock_tolerance: float = 120.0
     most_applications: int = 20_000
+    host_patience: float = 200.0
 
     def __post_init__(self) -> None:
         if not self.subnets:

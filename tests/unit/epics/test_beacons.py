@@ -8,8 +8,9 @@ import pytest
 
 from socs.epics.decode.pva import PVA_BEACON
 from socs.epics.track.beacon_ids import uptime
-from socs.epics.track.beacons import COUNTS, TRANSITIONS
+from socs.epics.track.beacons import COUNTS
 from socs.epics.track.events import CA, PVA
+from socs.epics.track.life import EVENTS, LIFE, NOTICED
 from socs.epics.track.settings import TrackSettings
 from socs.errors import ConfigError
 from tests.epics_packets import address
@@ -307,8 +308,9 @@ def test_pva_server_lost_and_started_again():
 
 
 def test_every_state_is_reached_and_left():
-    states = {state for state, _ in TRANSITIONS}
-    assert {into for into, _ in TRANSITIONS.values()} == states
+    assert {into for into, _ in LIFE.values()} == {state for state, _ in LIFE}
+    assert {noticed for _, noticed in LIFE} == set(NOTICED)
+    assert {kind for _, kind in LIFE.values()} - {""} == set(EVENTS)
     assert set(Watch().beacons.counts) == set(COUNTS)
 
 

@@ -1,0 +1,160 @@
+"""Hosts with IOCs: is everything there that should be, and nothing else?
+
+What should be on a host are applications, by their keys, and servers, by protocol and port. The
+status is the first of :data:`STATUS` that holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from socs.epics.track.applications import Applications
+from socs.epics.track.beacons import Beacons
+from socs.epics.track.events import PROTOCOLS, HostEvent
+from socs.epics.track.settings import TrackSettings
+from socs.epics.track.sight import Sight
+
+# status: when a host has it, unless an earlier one holds
+STATUS = {
+    "BLIND": "nobody listens to it at present; what was known before is not changed",
+    "WAITING": "something expected was not heard yet, but we do not listen for long",
+    "MISSING": "an application or a server that is expected is not running",
+    "NO_DATA": "nothing is expected, and nothing runs that we know of",
+    "UNEXPECTED": "all that is expected runs, and something that is neither expected nor ignored",
+    "RUNNING": "all that is expected runs, and nothing else",
+}
+
+NOT_TOLD = ("BLIND", "WAITING")  # statuses without an event
+
+Port = tuple[int, int]  # protocol, port
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What should be on a host.
+
+    Attributes:
+        applications: keys of those that must run.
+        ports: servers that must run.
+        ignored: keys of applications, and ports, that may run.
+        maintenance: somebody works on it; events say so.
+    """
+
+    applications: frozenset[str] = frozenset()
+    ports: frozenset[Port] = frozenset()
+    ignored: frozenset[str | Port] = frozenset()
+    maintenance: bool = False
+
+    @property
+    def anything(self) -> bool:
+        """Is anything expected at all."""
+        return bool(self.applications or self.ports)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a host stands: its status, and what is missing and unexpected, for people."""
+
+    status: str
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+
+
+@dataclass
+class Hosts:
+    """All hosts.
+
+    Args:
+        beacons: servers.
+        applications: applications.
+        sight: when we listened.
+        settings: thresholds.
+
+    Attributes:
+        expected: what should be on each host, by its address.
+        standing: how each stood when it was judged last.
+    """
+
+    beacons: Beacons
+    applications: Applications
+    sight: Sight
+    settings: TrackSettings
+    expected: dict[int, Expected] = field(default_factory=dict)
+    standing: dict[int, Standing] = field(default_factory=dict)
+    _told: dict[int, Standing] = field(default_factory=dict)
+
+    def expect(
+        self,
+        host: int,
+        applications: Iterable[str] = (),
+        ports: Iterable[Port] = (),
+        ignored: Iterable[str | Port] = (),
+    ) -> None:
+        """From now on these should be on ``host``."""
+        maintenance = self.expected.get(host, Expected()).maintenance
+        sets = frozenset(applications), frozenset(ports), frozenset(ignored)
+        self.expected[host] = Expected(*sets, maintenance)
+
+    def maintain(self, host: int, maintenance: bool) -> None:
+        """Somebody begins or ends to work on ``host``."""
+        expected = self.expected.get(host, Expected())
+        self.expected[host] = replace(expected, maintenance=maintenance)
+
+    def judge(self, now: float) -> list[HostEvent]:
+        """Judge all hosts; events of those whose standing is another one than was told last.
+
+        Nothing is told of a host while its status is one of `NOT_TOLD`.
+        """
+        applications: dict[int, dict[str, str]] = {}
+        for app in self.applications.known.values():
+            if app.state == "ALIVE":
+                applications.setdefault(app.beat.host, {})[app.key] = app.beat.title
+        ports: dict[int, set[Port]] = {}
+        for server in self.beacons.servers.values():
+            if server.state == "ALIVE":
+                ports.setdefault(server.host, set()).add((server.protocol, server.port))
+        known = {app.beat.host for app in self.applications.known.values()}
+        known |= {server.host for server in self.beacons.servers.values()}
+        events = []
+        for host in sorted(known | self.expected.keys()):
+            running, listening = applications.get(host, {}), ports.get(host, set())
+            standing = self._stand(host, running, listening, now)
+            self.standing[host] = standing
+            if standing.status in NOT_TOLD or standing == self._told.get(host):
+                continue
+            self._told[host] = standing
+            events.append(self._event(host, standing, now))
+        return events
+
+    def _stand(
+        self, host: int, running: Mapping[str, str], listening: set[Port], now: float
+    ) -> Standing:
+        listening_for = now - self.sight.since(host)
+        if listening_for < 0:
+            return Standing("BLIND")
+        expected = self.expected.get(host, Expected())
+        missing = sorted(expected.applications - running.keys())
+        missing += sorted(map(_port_text, expected.ports - listening))
+        if missing:
+            long = listening_for >= self.settings.host_patience
+            return Standing("MISSING" if long else "WAITING", tuple(missing))
+        if not expected.anything:
+            return Standing("RUNNING" if running or listening else "NO_DATA")
+        keys = running.keys() - expected.applications - expected.ignored
+        others = listening - expected.ports - expected.ignored
+        unexpected = sorted(running[key] for key in keys) + sorted(map(_port_text, others))
+        return Standing("UNEXPECTED" if unexpected else "RUNNING", (), tuple(unexpected))
+
+    def _event(self, host: int, standing: Standing, now: float) -> HostEvent:
+        told = {"missing": ", ".join(standing.missing)} if standing.missing else {}
+        if standing.unexpected:
+            told["unexpected"] = ", ".join(standing.unexpected)
+        evidence: dict[str, int | float | str] = {**told}
+        if self.expected.get(host, Expected()).maintenance:
+            evidence["maintenance"] = 1
+        return HostEvent(now, standing.status, STATUS[standing.status], evidence, host)
+
+
+def _port_text(port: Port) -> str:
+    return f"{PROTOCOLS[port[0]]} port {port[1]}"
