@@ -21,6 +21,7 @@ from socs.counters.slow_signal import (
     SLOW_SIGNAL_STREAM_CONSERVATION,
     SLOW_SIGNAL_STREAM_NOW,
 )
+from socs.counters.tango import TANGO, TANGO_CONSERVATION, TANGO_NOW
 from socs.counters.udp import UDP
 
 __all__ = [
@@ -40,6 +41,9 @@ __all__ = [
     "SLOW_SIGNAL_STREAM",
     "SLOW_SIGNAL_STREAM_CONSERVATION",
     "SLOW_SIGNAL_STREAM_NOW",
+    "TANGO",
+    "TANGO_CONSERVATION",
+    "TANGO_NOW",
     "UDP",
     "Conservation",
     "Counter",

@@ -26,6 +26,7 @@ from socs.tango.snapshot import Callback, NotConnected, Push, Snapshot, Subscrip
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
+CAUSES = ("reply_malformed", "reply_too_large", "version_unknown")
 STOCK = "1"
 PATCHED = "ska-9.5"
 _LIST_KEYS = {STOCK: "perf", PATCHED: "perf_stats"}
@@ -105,8 +106,7 @@ def decode(text: str | bytes) -> Snapshot:
     """The snapshot in ``text``, a reply of ``QueryEventSystem``.
 
     Raises:
-        PeerError: with ``cause`` one of ``reply_malformed``, ``reply_too_large`` and
-            ``version_unknown``.
+        PeerError: with ``cause`` one of `CAUSES`.
     """
     data, mended = _bytes(text)
     tree, more = _tree(data)

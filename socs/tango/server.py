@@ -27,6 +27,7 @@ class Sample:
         identity: what tells its process from the next one of the same name, such as process id and
             start time; "" if that is not known.
         reason: text of the error.
+        cause: of a reply that could not be decoded, the cause of the error.
     """
 
     server: str
@@ -36,6 +37,7 @@ class Sample:
     snapshot: Snapshot | None = None
     identity: str = ""
     reason: str = ""
+    cause: str = ""
 
 
 class Stream:

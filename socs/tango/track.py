@@ -19,6 +19,7 @@ from typing import Any
 
 from socs.tango import rows
 from socs.tango.counting import Room
+from socs.tango.decode import CAUSES
 from socs.tango.differences import Changes, take_lacking, take_streams, take_subscriptions
 from socs.tango.events import Event, event
 from socs.tango.limits import (
@@ -61,6 +62,7 @@ class EventTracker:
         self._counts = dict.fromkeys(
             (
                 *(f"samples_{outcome}" for outcome in OUTCOMES),
+                *CAUSES,
                 "samples_fed",
                 "samples_stale",
                 "samples_unfollowed",
@@ -95,6 +97,8 @@ class EventTracker:
             self._counts["samples_stale"] += 1
             return []
         self._counts[f"samples_{sample.outcome}"] += 1
+        if sample.outcome == "bad_reply":
+            self._counts[sample.cause if sample.cause in CAUSES else "reply_malformed"] += 1
         events = server.take_outcome(sample)
         if sample.outcome == "ok" and sample.snapshot is not None:
             events += self._take(server, sample, sample.snapshot)
