@@ -192,13 +192,17 @@ def case(values, **numbers):
 
 
 CASES = [case(values, MulticastRate=["11"], MulticastIvl=["4"]) for values in LISTS]
-CASES.append(case(LISTS[0]))
+CASES += [
+    case(LISTS[0], MulticastRate=["fast"], MulticastIvl=["4"]),
+    case(LISTS[0], MulticastRate=["12x", "13"], MulticastIvl=["-4"]),
+    case(LISTS[0]),
+]
 
 
 @pytest.mark.parametrize(
     "cases",
     [
-        pytest.param([CASES[n] for n in (3, 5, 9, -3)], id="some"),
+        pytest.param([CASES[n] for n in (3, 5, 9, -4, -5)], id="some"),
         pytest.param(CASES, id="all", marks=pytest.mark.slow),
     ],
 )

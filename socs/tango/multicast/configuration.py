@@ -88,10 +88,9 @@ class Configuration:
         return tuple(routes(self.events))
 
     def number(self, default: Default) -> int:
-        """The default in force, as cppTango reads it; the built-in one if it cannot."""
+        """The default in force, as cppTango reads it: 0 if the property is no number."""
         values = dict(self.numbers).get(default.name)
-        read = leading_int(values[0]) if values else None
-        return default.value if read is None else read
+        return (leading_int(values[0]) or 0) if values else default.value
 
 
 def buffer_bytes(rate: int, ivl: int) -> int:

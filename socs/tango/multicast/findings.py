@@ -90,8 +90,8 @@ KINDS: dict[str, Kind] = {
     ),
     "default_wrong": Kind(
         "error",
-        "A default is not a whole number in its range; servers stop reading properties there, "
-        "or hand it to ZMQ, which refuses it",
+        "A default is not one whole number in its range: cppTango reads the digits that begin "
+        "the first element, or 0",
         "correct the property, or delete it for the built-in default",
     ),
     "property_twice": Kind(

@@ -39,6 +39,14 @@ def test_numbers_are_the_groups_own_or_the_defaults():
     assert second.buffer == 40 * 128 * 15_000
 
 
+@pytest.mark.parametrize(
+    ("values", "read"), [([], 80), (["11", "12"], 11), (["12x"], 12), (["fast"], 0), (["-1"], -1)]
+)
+def test_defaults_are_read_as_cpptango_does(values, read):
+    configuration = Configuration.of({"MulticastEvent": EVENTS, "MulticastRate": values})
+    assert transport_of("dev/test/11/state.change", configuration).rate == read
+
+
 def test_a_name_that_only_begins_so_is_told_apart():
     assert not transport_of("et/ev/01/ima.alarm", BOTH).exact
 
