@@ -26,6 +26,7 @@ OUR_THREADS = (
     "copy-",
     "pull",
     "slow-signal-",
+    "readout-listener-",
 )
 # A shell starts background jobs with SIGINT ignored, and what they start would ignore it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
