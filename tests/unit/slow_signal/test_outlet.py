@@ -138,26 +138,53 @@ def test_one_that_ends_the_thread_ends_nothing_else() -> None:
     outlet.close()
 
 
-def test_the_loop_that_it_is_given_runs() -> None:
-    class OnLoop(Keeps):
-        loop: asyncio.AbstractEventLoop
+class OnLoop(Keeps):
+    """Does with each readout something in the event loop, after so many seconds."""
 
-        def give_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-            self.loop = loop
+    loop: asyncio.AbstractEventLoop
 
-        def publish(self, readout: SSReadout) -> None:
-            self.task = self.loop.create_task(self.later(readout))
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.tasks: list[asyncio.Task] = []
+        self.in_order: list[tuple[str, int]] = []
 
-        async def later(self, readout: SSReadout) -> None:
-            await asyncio.sleep(0)
-            super().publish(readout)
+    def give_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
 
-    on_loop = OnLoop()
+    def publish(self, readout: SSReadout) -> None:
+        self.in_order.append(("published", readout.readout_number))
+        self.tasks.append(self.loop.create_task(self.later(readout.readout_number)))
+
+    async def later(self, number: int) -> None:
+        await asyncio.sleep(self.seconds)
+        self.in_order.append(("done", number))
+
+
+def test_the_loop_that_it_is_given_runs_meanwhile() -> None:
+    on_loop = OnLoop(0)
+    outlet = Outlet(on_loop)
+    outlet.put(readouts(1, 20))
+    outlet.start()
+    wait_until(lambda: len(on_loop.in_order) == 40)
+    outlet.close()
+    assert on_loop.in_order.index(("done", 1)) < on_loop.in_order.index(("published", 20))
+
+
+def test_what_it_has_begun_is_waited_for_at_the_end_but_not_for_ever(monkeypatch) -> None:
+    on_loop = OnLoop(0.05)
     outlet = Outlet(on_loop)
     outlet.start()
     outlet.put(readouts(1, 3))
     outlet.close()
-    assert sorted(each.readout_number for each in on_loop.got) == [1, 2, 3]
+    assert [what for what, _ in on_loop.in_order] == ["published"] * 3 + ["done"] * 3
+    monkeypatch.setattr("socs.slow_signal.ssdaq.outlet.LAST_TASKS", 0.05)
+    on_loop = OnLoop(1000)
+    outlet = Outlet(on_loop)
+    outlet.start()
+    outlet.put(readouts(1, 1))
+    outlet.close()
+    assert on_loop.in_order == [("published", 1)]
 
 
 def test_one_that_was_never_started_closes() -> None:
