@@ -1,0 +1,109 @@
+"""Simulated Tango devices do what they are told, and know exactly what they did."""
+
+import json
+from importlib.util import find_spec
+
+import psutil
+import pytest
+
+from socs.errors import OurError
+from socs.sim.tango_site import TangoSite
+from socs.testing import wait_until
+from socs.testing.tango_database import TangoDatabase
+
+# Not imported here: its threads would stay.
+pytestmark = pytest.mark.skipif(find_spec("tango") is None, reason="needs the extra tango")
+
+PUB, SUB = "sim/pub/1", "sim/sub/1"
+KINDS = ("change", "archive", "alarm", "data_ready")
+
+
+@pytest.fixture
+def site(tmp_path):
+    with (
+        TangoDatabase(tmp_path / "database") as database,
+        TangoSite(tmp_path / "site", database.host) as made,
+    ):
+        made.add("pub", publishers={PUB: 2})
+        made.add("sub", subscribers={SUB: []})
+        made.start("pub", "sub")
+        yield made
+
+
+def received(site):
+    return site.truth(SUB)["received"]
+
+
+def test_what_is_pushed_is_counted_on_both_sides_and_by_tango(site):
+    site.burst(PUB, "value0.change", 7)  # before anybody has subscribed
+    events = [f"{PUB}/value0.{kind}" for kind in KINDS] + [f"{PUB}/value1.change"]
+    site.call(SUB, "Subscribe", events)
+    for number, kind in enumerate(KINDS):
+        site.burst(PUB, f"value0.{kind}", 100 + number)
+    site.pace(PUB, "value1.change", 1000, 50)
+    expected = {f"{PUB}/value0.{kind}": 100 + n for n, kind in enumerate(KINDS)}
+    expected[f"{PUB}/value1.change"] = 50
+    wait_until(lambda: received(site) == expected)
+    pushed = {f"{PUB}/{event}": n for event, n in site.truth(PUB)["pushed"].items()}
+    assert pushed == expected | {f"{PUB}/value0.change": 107}
+    reply = json.loads(site.call(site.admin("pub"), "QueryEventSystem"))
+    counted = {
+        name.partition("/sim/")[2]: number - 1
+        for name, number in reply["server"]["event_counters"].items()
+    }
+    assert {f"sim/{name}": number for name, number in counted.items()} == expected
+
+
+def test_a_pace_goes_on_until_it_is_stopped(site):
+    site.call(SUB, "Subscribe", [f"{PUB}/value0.change"])
+    site.pace(PUB, "value0.change", 500)
+    wait_until(lambda: site.truth(PUB)["pushed"]["value0.change"] > 50)
+    site.call(PUB, "StopPace")
+    truth = site.truth(PUB)
+    assert not truth["pacing"]
+    wait_until(lambda: received(site) == {f"{PUB}/value0.change": truth["pushed"]["value0.change"]})
+    assert site.truth(PUB) == truth
+
+
+def test_slow_callbacks_are_behind_and_drain(site):
+    site.call(SUB, "Subscribe", [f"{PUB}/value0.change"])
+    site.call(SUB, "Delay", 0.02)
+    site.burst(PUB, "value0.change", 100)
+    assert received(site).get(f"{PUB}/value0.change", 0) < 100
+    site.call(SUB, "Delay", 0.0)
+    wait_until(lambda: received(site) == {f"{PUB}/value0.change": 100})
+    site.call(SUB, "UnsubscribeAll")
+    site.burst(PUB, "value0.change", 5)
+    assert received(site) == {f"{PUB}/value0.change": 100}
+
+
+def test_counts_outlive_a_restart_of_the_device_but_not_of_the_process(site):
+    site.burst(PUB, "value0.change", 3)
+    site.call(site.admin("pub"), "DevRestart", PUB)
+    assert site.truth(PUB)["pushed"] == {"value0.change": 3}
+    pid = site.pid("pub")
+    site.kill("pub")
+    assert not psutil.pid_exists(pid)
+    site.start("pub")
+    assert site.truth(PUB)["pushed"] == {}
+
+
+def test_what_devices_refuse_is_an_error_of_ours(site):
+    with pytest.raises(OurError, match=r"Burst: Sim_NoSuchEvent: value9\.change"):
+        site.burst(PUB, "value9.change", 1)
+    with pytest.raises(OurError, match="no name of an event"):
+        site.call(SUB, "Subscribe", ["nonsense"])
+
+
+def test_frozen_it_answers_nothing_until_it_is_thawed(site):
+    assert site.truth(PUB) == {"pushed": {}, "pacing": False}
+    site.freeze("pub")
+    with pytest.raises(OurError, match="(?i)timedout"):
+        site.call(PUB, "Truth", timeout=0.3)
+    site.thaw("pub")
+    assert site.truth(PUB) == {"pushed": {}, "pacing": False}
+
+
+def test_a_server_that_does_not_start_is_told_with_its_log(site):
+    with pytest.raises(OurError, match=r"unknown did not start:\n(.|\n)*not defined in database"):
+        site.start("unknown")
