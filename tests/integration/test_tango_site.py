@@ -98,7 +98,7 @@ def test_what_devices_refuse_is_an_error_of_ours(site):
 def test_frozen_it_answers_nothing_until_it_is_thawed(site):
     assert site.truth(PUB) == {"pushed": {}, "pacing": False}
     site.freeze("pub")
-    with pytest.raises(OurError, match="(?i)timedout"):
+    with pytest.raises(OurError, match=r"(?i)timedout"):
         site.call(PUB, "Truth", timeout=0.3)
     site.thaw("pub")
     assert site.truth(PUB) == {"pushed": {}, "pacing": False}
