@@ -49,8 +49,9 @@ class Server:
         changes: of PV Access: how often its set of names changed.
         named: address that its beacons give, 0 if none.
         beacons: how many came since it started, or since it was detected.
-        period: mean spacing of its beacons once it has been up for a while [s]; NaN if not known.
-        samples: spacings in ``period``.
+        period: spacing of its beacons, NaN if not known [s]. Of Channel Access the mean, once it
+            has been up for a while; of PV Access the last one.
+        samples: spacings in that mean.
         restarts: how many were noticed.
         lost: when it was noticed to be lost, UNIX time [s]; NaN if it is not.
     """
@@ -171,7 +172,10 @@ class Beacons:
         if server.protocol == CA:
             measured = settings.ca_lost_periods * server.period
             return max(settings.ca_lost_after, measured if measured > 0 else 0.0)
-        often = not math.isnan(server.started) and server.beacons < settings.pva_start_beacons
+        # A sequence number of one byte says nothing of its age; what was seen of a start does.
+        starting = settings.pva_start_period * (settings.pva_start_beacons - 1)
+        often = server.heard - server.started < starting
+        often = often and server.period <= 2 * settings.pva_start_period
         return settings.pva_start_lost_after if often else settings.pva_lost_after
 
     # -- one beacon -------------------------------------------------------------------------------
@@ -242,22 +246,24 @@ class Beacons:
     def _pva(self, server: Server, guid: bytes, beacon: np.void, now: float) -> list[ServerEvent]:
         told = server.evidence() | {"new_guid": guid.hex()}
         known, sequence = server.guid, int(beacon["sequence"])
+        spacing = now - server.heard
         server.guid, server.changes, server.heard = guid, int(beacon["changes"]), now
         server.beacons += 1
         if known == guid:
+            server.period = spacing
             return self._notice(server, "running", "the same GUID", told, now)
-        age = self._settings.pva_start_period * sequence
         young = sequence < self._settings.pva_start_beacons
+        begun = now - self._settings.pva_start_period * sequence if young else math.nan
         if known:
-            self._begin_anew(server, now - age)
-            server.beacons = sequence + 1
+            self._begin_anew(server, begun)
+            server.beacons = 1
             return self._notice(server, "restarted", "another GUID", told, now)
         told = {"guid": guid.hex(), "sequence": sequence}
-        if young:
-            server.started, server.beacons = now - age, sequence + 1
-        if young and now - age >= self._sight.since(server.host):
-            return self._notice(server, "started", "beacon number of a start", told, now)
-        return self._notice(server, "running", "was up before we listened", told, now)
+        since = self._sight.since(server.host)
+        if begun >= since and now - since > self._settings.pva_lost_after:
+            server.started = begun
+            return self._notice(server, "started", "first beacons, none before", told, now)
+        return self._notice(server, "running", "may have been up before we listened", told, now)
 
     def _begin_anew(self, server: Server, started: float) -> None:
         server.started, server.beacons = started, 0

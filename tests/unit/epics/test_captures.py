@@ -76,7 +76,7 @@ def test_accounting():
 
 @pytest.mark.parametrize("protocol", [CA, PVA])
 def test_each_start_is_one_event(protocol):
-    beacons = Beacons(TrackSettings(("127.0.0.0/8",)), Sight(T0))
+    beacons = Beacons(TrackSettings(("127.0.0.0/8",)), Sight(T0 - 1000))
     told = []
     for time, datagram in recorded(CA_PORTS if protocol == CA else PVA_PORTS):
         one = batch([datagram])
