@@ -135,6 +135,7 @@ def test_nothing_to_stop(place: Workplace) -> None:
 
 def test_killed_and_started_again(place: Workplace) -> None:
     place.start("roa", "dw")
+    place.begins_a_file()
     before = place.pid("roa"), place.pid("dw")
     for pid in before:
         os.kill(pid, signal.SIGKILL)
@@ -147,6 +148,9 @@ def test_killed_and_started_again(place: Workplace) -> None:
     assert place.status()["troubles"] == []
     place.control("stop", "roa")
     place.control("stop", "dw")
+    names = [path.name for path in place.directory.glob("data/*")]
+    assert names == ["SlowSignalData00001.hdf5"]  # recovered
+    assert len(place.readouts())
 
 
 def test_a_stale_pid_file_gets_nobody_killed(place: Workplace) -> None:

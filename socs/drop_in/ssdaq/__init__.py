@@ -3,6 +3,8 @@
 It takes the place of SSDAQ: only one of the two can be in an environment.
 """
 
+import logging
+
 from socs._version import __version__
 from socs.slow_signal.listen import SSReadoutListener
 from socs.slow_signal.readout import SSReadout
@@ -17,4 +19,7 @@ __all__ = [
     "SSReadoutListener",
     "ZMQReadoutPublisher",
     "__version__",
+    "sslogger",
 ]
+
+sslogger = logging.getLogger("ssdaq")

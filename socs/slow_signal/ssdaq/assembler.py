@@ -143,9 +143,11 @@ class ReadoutAssembler(Closing):
         for outlet in self._outlets:
             outlet.close()
         for publisher in self.publishers:
-            close = getattr(publisher, "close", None)
-            if close is not None and not isinstance(publisher, Publisher):
-                close()
+            try:
+                getattr(publisher, "close", lambda: None)()
+            except Exception as error:  # of a publisher that is not ours
+                self._report(f"closing {publisher!r}: {type(error).__name__}: {error}")
+                log.debug("traceback of the publisher", exc_info=True)
 
     def status(self) -> dict[str, Any]:
         """What :meth:`.SlowSignalStream.status` has, and the custom publishers; fit for JSON."""

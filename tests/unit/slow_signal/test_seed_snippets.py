@@ -208,6 +208,37 @@ def test_an_assembler_with_publishers_and_a_writer(tmp_path: Path) -> None:
         assert reader.n_readouts == writer.received
 
 
+def test_a_publisher_that_cannot_be_closed_keeps_nobody_from_closing() -> None:
+    class Fails(Keeps):
+        def close(self) -> None:
+            raise ZeroDivisionError("by 0")
+
+    told: list[str] = []
+    last = Keeps()
+    assembler = SSReadoutAssembler(
+        publishers=[Fails(), last], listen_port=0, control=None, report=told.append
+    )
+    assembler.close()
+    assert last.closed
+    assert [line.partition(": ")[2] for line in told] == ["ZeroDivisionError: by 0"]
+
+
+def test_addresses_are_free_again_after_what_is_wrong() -> None:
+    publisher = ZMQReadoutPublisher("127.0.0.1", 0)
+    port = int(publisher.endpoint.rpartition(":")[2])
+    with pytest.raises(ConfigError, match="listen_ip"):
+        SSReadoutAssembler(publishers=[publisher], listen_ip="192.0.2.1", control=None)
+
+    def free() -> bool:
+        try:
+            ZMQReadoutPublisher("127.0.0.1", port).close()
+        except ConfigError:
+            return False
+        return True
+
+    wait_until(free, 10, "the port")
+
+
 def test_paused_publishers_get_nothing(tmp_path: Path) -> None:
     keeps = Keeps()
     with SSReadoutAssembler(publishers=[keeps], listen_port=0, control=None) as assembler:
