@@ -22,6 +22,11 @@ from socs.counters.slow_signal import (
     SLOW_SIGNAL_STREAM_NOW,
 )
 from socs.counters.tango import TANGO, TANGO_CONSERVATION, TANGO_NOW
+from socs.counters.tango_files import (
+    TANGO_FILES,
+    TANGO_FILES_CONSERVATION,
+    TANGO_FILES_NOW,
+)
 from socs.counters.udp import UDP
 
 __all__ = [
@@ -43,6 +48,9 @@ __all__ = [
     "SLOW_SIGNAL_STREAM_NOW",
     "TANGO",
     "TANGO_CONSERVATION",
+    "TANGO_FILES",
+    "TANGO_FILES_CONSERVATION",
+    "TANGO_FILES_NOW",
     "TANGO_NOW",
     "UDP",
     "Conservation",
