@@ -104,7 +104,7 @@ class SSFileWriter(Closing):
         )
         self._room = queue_bytes
         self._queue: deque[Readouts | None] = deque()  # None: a new file begins
-        self._queued = 0  # bytes
+        self._queued = 0  # bytes, with those that the thread has taken but not come to
         self._changed = threading.Condition()
         self._stopping = False
         self._busy_since: float | None = None
@@ -171,21 +171,24 @@ class SSFileWriter(Closing):
 
     def status(self) -> dict[str, Any]:
         """Where it stands, fit for session data."""
-        return {**self._status, "queued_bytes": self._queued, "problem": self.problem}
+        now = {"queued_bytes": self._queued, "waiting": self._series.waiting}
+        return {**self._status, **now, "problem": self.problem}
 
     # -- in the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._careful(self._series.start)
+        self._careful(partial(self._and_look, self._series.start))
         while not self._at_end():
             taken = self._take()
             for readouts in taken:
                 if readouts is None:
                     self._series.new_file()
                 else:
+                    with self._changed:
+                        self._queued -= readouts.nbytes
                     self._careful(partial(self._series.write, readouts))
-            self._careful(self._series.tick)
-        self._careful(self._series.close)
+            self._careful(partial(self._and_look, self._series.tick))
+        self._careful(partial(self._and_look, self._series.close))
 
     def _at_end(self) -> bool:
         with self._changed:
@@ -198,15 +201,17 @@ class SSFileWriter(Closing):
                 self._changed.wait(PAUSE)
             taken = list(self._queue)
             self._queue.clear()
-            self._queued = 0
         return taken
+
+    def _and_look(self, do: Callable[[float], object], now: float) -> None:
+        do(now)
+        self._status, self._troubles = self._series.status(), self._series.troubles()
 
     def _careful(self, do: Callable[[float], object]) -> None:
         """Call ``do`` with the time. A defect in it must not end the thread."""
         self._busy_since = now = time.monotonic()
         try:
             do(now)
-            self._status, self._troubles = self._series.status(), self._series.troubles()
         except Exception as error:
             self.counters.add("data_file_errors")
             self._troubles = [f"a defect: {type(error).__name__}: {error}"]

@@ -172,6 +172,11 @@ class FileSeries:
             told.append(self._current.problem)
         return told
 
+    @property
+    def waiting(self) -> int:
+        """Readouts in memory that were not flushed yet; any thread may ask."""
+        return self._n_waiting
+
     def status(self) -> dict[str, Any]:
         """Where it stands, fit for session data."""
         return {
