@@ -246,7 +246,7 @@ def _callback(tree: dict[str, Any]) -> Callback:
     latency, name = sample.first_callback_latency_micros, sample.attr_name or ""
     name = name.lower().replace("#dbase=no", "")
     return Callback(
-        name if name.isascii() and name.isprintable() and len(name) <= MAX_NAME else "",
+        name if _ATTRIBUTE.fullmatch(name) else "",
         _duration(sample.micros_since_last_event),
         max(0, sample.sleep_micros),
         sample.wake_count,
@@ -301,8 +301,9 @@ def _bytes(text: str | bytes) -> tuple[bytes, int]:
     return good, int(replaced)
 
 
+_ATTRIBUTE = re.compile(rf"[!#-\[\]-~]{{0,{MAX_NAME}}}")  # printable ASCII, but for blank, " and \
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
-_GARBAGE = re.compile(rb'("att_name"\s*:\s*)".{0,256}?"(?=\s*(?:,\s*"|\}))', re.DOTALL)
+_GARBAGE = re.compile(rb'("att_name"\s*:\s*)".{0,256}?"(?=\s*(?:,\s*"\w+"\s*:|\}))', re.DOTALL)
 
 
 def _tree(data: bytes) -> tuple[dict[str, Any], int]:

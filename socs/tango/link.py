@@ -9,6 +9,7 @@ it received, needs the publisher, and time to tell what is on its way from what 
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import msgspec
@@ -95,6 +96,7 @@ class Link:
         self._mark: int | None = None  # while nothing was received: later numbers are owed
         self._first_is_known = True  # that what it receives first is of the count of the mark
         self._renumbering: Literal["", "awaited", "seen"] = ""
+        self._interrupted = (-math.inf, -math.inf)  # begin of the last answers before that
         self._hidden = True  # it may have received what nobody was told of, since it was judged
         self._moves = 0  # of those while it is awaited
         self._received_then = self.received  # when the publisher was asked last
@@ -275,6 +277,8 @@ class Link:
         if self._published is None or self.status == "gone":
             return
         number, begun, ended = self._published
+        if self.begun <= self._interrupted[0] or begun <= self._interrupted[1]:
+            return
         last = self._judged
         if last is not None and (self.begun <= last[3] or begun <= last[4] or self.begun < last[2]):
             return
@@ -349,8 +353,9 @@ class Link:
                 self.status = "level"
 
     def interrupt(self) -> None:
-        """One of the two could not be asked: what it told before is no measure of progress."""
+        """One of the two could not be asked: what was told before is no measure of progress."""
         self._judged = None
+        self._interrupted = self.begun, self._published[1] if self._published else self.begun
 
     def was_wrong(self) -> None:
         """Some that were taken for lost arrived: be slower to judge."""

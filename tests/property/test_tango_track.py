@@ -153,7 +153,7 @@ def exact(monitored: Monitored) -> None:
         assert row["status"] == "level" or (row["status"] == "stalled" and row["lost_at_end"])
 
 
-@settings(max_examples=150)
+@settings(max_examples=200, derandomize=True)
 @given(SEEDS, st.sampled_from([0, 5, WIDE - 20]), happenings(STEADY))
 def test_losses_are_exact_while_nobody_starts_or_subscribes(seed, start, steps) -> None:
     monitored = Monitored(seed, start)
@@ -161,7 +161,7 @@ def test_losses_are_exact_while_nobody_starts_or_subscribes(seed, start, steps) 
     exact(monitored)
 
 
-@settings(max_examples=150)
+@settings(max_examples=200, derandomize=True)
 @given(SEEDS, st.booleans(), happenings(CHANGING))
 def test_nothing_is_told_that_was_not_lost_whoever_starts_or_subscribes(
     seed, identify, steps
