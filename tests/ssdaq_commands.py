@@ -118,7 +118,7 @@ class Workplace:
                 module.sendto(contents, ("127.0.0.1", self.udp))
         return number
 
-    def begins_a_file(self, pattern: str = "data/*") -> None:
+    def begins_a_file(self, pattern: str = "data/[!.]*") -> None:
         """Send sets until the writer, which must hear them, has begun a file."""
 
         def begun() -> bool:

@@ -39,7 +39,7 @@ def test_the_whole_way_of_a_camera(place: Workplace) -> None:
 
     def writes() -> bool:
         place.play("--sets", 1)
-        return bool(list(place.directory.glob("data/*")))
+        return bool(list(place.directory.glob("data/[!.]*")))
 
     wait_until(writes, 30, "a file")
     place.control("roa-ctrl", "reset-count")  # which begins another
@@ -148,7 +148,7 @@ def test_killed_and_started_again(place: Workplace) -> None:
     assert place.status()["troubles"] == []
     place.control("stop", "roa")
     place.control("stop", "dw")
-    names = [path.name for path in place.directory.glob("data/*")]
+    names = [path.name for path in place.directory.glob("data/[!.]*")]
     assert names == ["SlowSignalData00001.hdf5"]  # recovered
     assert len(place.readouts())
 

@@ -132,7 +132,7 @@ def play(place: Workplace, directory: Path, outbound: int, remote: int) -> None:
         def heard() -> bool:
             place.send_set()
             return all(listener.received for listener in listeners) and bool(
-                list(directory.glob("data/*"))
+                list(directory.glob("data/[!.]*"))
             )
 
         wait_until(heard, 30, "readouts everywhere")
