@@ -8,6 +8,14 @@ under the cause that stopped it. A table that is exported here has its place on 
 
 from socs.counters.archive import ARCHIVE, ARCHIVE_CONSERVATION, ARCHIVE_NOW
 from socs.counters.core import Conservation, Counter, Counters, imbalances
+from socs.counters.epics import (
+    EPICS_ACCOUNTS,
+    EPICS_CA,
+    EPICS_CONSERVATION,
+    EPICS_HEARTBEATS,
+    EPICS_PVA,
+    EPICS_TRACKS,
+)
 from socs.counters.files import FILES, FILES_NOW
 from socs.counters.pysmurf import CONSERVATION, PYSMURF
 from socs.counters.slow_signal import (
@@ -34,6 +42,12 @@ __all__ = [
     "ARCHIVE_CONSERVATION",
     "ARCHIVE_NOW",
     "CONSERVATION",
+    "EPICS_ACCOUNTS",
+    "EPICS_CA",
+    "EPICS_CONSERVATION",
+    "EPICS_HEARTBEATS",
+    "EPICS_PVA",
+    "EPICS_TRACKS",
     "FILES",
     "FILES_NOW",
     "PYSMURF",

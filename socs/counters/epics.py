@@ -44,6 +44,140 @@ EPICS_CA = (
     ),
 )
 
+EPICS_PVA = (
+    Counter("pva_datagrams", "datagrams", "of PV Access taken apart"),
+    Counter("pva_messages", "messages", "found in them, known or not"),
+    Counter("pva_searches", "messages", "searches, each for some names"),
+    Counter("pva_discoveries", "messages", "of these, without a name: who looks for all servers"),
+    Counter("pva_requests", "names", "in searches: somebody asks for a name"),
+    Counter("pva_responses", "messages", "search responses: a server has the names, or has not"),
+    Counter("pva_beacons", "messages", "by which servers say that they are there"),
+    Counter("pva_origins", "messages", "that go before searches passed on within a host"),
+    Counter("pva_control", "messages", "that say nothing of names or servers"),
+    Counter(
+        "pva_unknown_command",
+        "messages",
+        "with a command that has no place in a datagram; passed over",
+        _NOT_PVA,
+    ),
+    Counter("pva_message_cut", "messages", "shorter than their fields need; left out", _NOT_PVA),
+    Counter(
+        "pva_list_cut", "messages", "shorter than their list; its beginning is taken", _NOT_PVA
+    ),
+    Counter("pva_name_empty", "names", "in searches, of no byte", _NOT_PVA),
+    Counter("pva_name_too_long", "names", "in searches, over 500 bytes", _NOT_PVA),
+    Counter(
+        "pva_header_cut",
+        "datagrams",
+        "that end within a header; what stands before is taken, here and below",
+        _NOT_PVA,
+    ),
+    Counter("pva_not_pva", "datagrams", "with a message that does not begin as all do", _NOT_PVA),
+    Counter("pva_payload_cut", "datagrams", "that end within what the header announces", _NOT_PVA),
+    Counter("pva_segmented", "datagrams", "with a part of a message, as TCP has them", _NOT_PVA),
+)
+
+_NOT_BEAT = "find the sender in the log; it does not send heartbeats"
+
+EPICS_HEARTBEATS = (
+    Counter("heartbeat_decoded", "datagrams", "heartbeats of the JSON kind"),
+    Counter("heartbeat_answers", "datagrams", "answers of applications that we asked"),
+    Counter("heartbeat_not_json", "datagrams", "not JSON, or not UTF-8", _NOT_BEAT),
+    Counter(
+        "heartbeat_malformed",
+        "datagrams",
+        "JSON, but no heartbeat: a key is missing or of the wrong type",
+        _NOT_BEAT,
+    ),
+    Counter("heartbeat_too_large", "datagrams", "beyond a limit of size", _NOT_BEAT),
+    Counter("alive_decoded", "datagrams", "heartbeats of alive records"),
+    Counter("alive_cut", "datagrams", "too short, or with a name without an end", _NOT_BEAT),
+    Counter(
+        "alive_other_magic",
+        "datagrams",
+        "with another magic number than the one of this site",
+        "set the magic number of your records (HMAG), or allow any",
+    ),
+    Counter(
+        "alive_other_version",
+        "datagrams",
+        "of another version of the protocol than 5",
+        "update the module alive of that IOC",
+    ),
+    Counter("alive_too_large", "datagrams", "beyond a limit of size", _NOT_BEAT),
+)
+
+_ELSEWHERE = "add the network to `subnets`, or find out who sends"
+
+EPICS_ACCOUNTS = (
+    Counter("requests_valid", "requests", "for valid names, accounted for by name and source"),
+    Counter(
+        "requests_invalid",
+        "requests",
+        "for names that no database of EPICS would take; accounted for like the others",
+        "look up who asks: often a macro that was not replaced",
+    ),
+    Counter(
+        "requests_not_kept",
+        "requests",
+        "for names for which there is no room; accounted for by source only",
+        "look up who invents names; forget idle ones, or raise the limit of names",
+    ),
+    Counter("names_new", "names", "asked for that were not known before"),
+)
+
+EPICS_TRACKS = (
+    Counter("answers_taken", "answers", "of servers within the subnets"),
+    Counter("answers_elsewhere", "answers", "from or about other addresses; ignored", _ELSEWHERE),
+    Counter("searches_judged", "searches", "that said something of the state of a name"),
+    Counter("searches_unanswered", "searches", "of ours without an answer from the subnets"),
+    Counter(
+        "searches_blind",
+        "searches",
+        "of these, while nobody listened; they say nothing",
+        "see why the gateway was away",
+    ),
+    Counter("beacons_taken", "beacons", "of servers that are tracked"),
+    Counter("beacons_repeated", "beacons", "of these, the same again: first ones, or two routes"),
+    Counter("beacons_late", "beacons", "of these, overtaken by a later one"),
+    Counter(
+        "beacons_missing",
+        "beacons",
+        "whose numbers were left out while somebody listened",
+        "datagrams were lost on the way: see kernel_drops, then the network",
+    ),
+    Counter("beacons_elsewhere", "beacons", "from outside of the subnets; ignored", _ELSEWHERE),
+    Counter(
+        "beacons_no_room",
+        "beacons",
+        "of further servers than are tracked; ignored",
+        "forget lost servers; look for who invents them",
+    ),
+    Counter("heartbeats_taken", "heartbeats", "of applications that are tracked"),
+    Counter("heartbeats_repeated", "heartbeats", "of these, the same again, or late"),
+    Counter(
+        "heartbeats_missing",
+        "heartbeats",
+        "whose numbers were left out while somebody listened",
+        "datagrams were lost on the way: see kernel_drops, then the network",
+    ),
+    Counter(
+        "heartbeats_older",
+        "heartbeats",
+        "of an earlier start of the same application, which still runs",
+        "see the event DUPLICATE: two processes have one identity; stop one",
+    ),
+    Counter(
+        "heartbeats_elsewhere", "heartbeats", "from outside of the subnets; ignored", _ELSEWHERE
+    ),
+    Counter(
+        "heartbeats_no_room",
+        "heartbeats",
+        "of further applications than are tracked; ignored",
+        "forget lost applications; look for who invents them",
+    ),
+)
+
 EPICS_CONSERVATION = (
     Conservation(
         ("ca_messages",),
@@ -60,5 +194,28 @@ EPICS_CONSERVATION = (
             "ca_name_too_long",
             "ca_search_unclear",
         ),
+    ),
+    Conservation(
+        ("pva_messages",),
+        (
+            "pva_searches",
+            "pva_responses",
+            "pva_beacons",
+            "pva_origins",
+            "pva_control",
+            "pva_unknown_command",
+            "pva_message_cut",
+        ),
+    ),
+    Conservation(
+        ("ca_requests", "pva_requests"),
+        ("requests_valid", "requests_invalid", "requests_not_kept"),
+    ),
+    Conservation(
+        ("ca_beacons", "pva_beacons"), ("beacons_taken", "beacons_elsewhere", "beacons_no_room")
+    ),
+    Conservation(
+        ("heartbeat_decoded", "alive_decoded"),
+        ("heartbeats_taken", "heartbeats_elsewhere", "heartbeats_no_room"),
     ),
 )

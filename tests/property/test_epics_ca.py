@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socs.counters.epics import EPICS_CONSERVATION
+from socs.counters import EPICS_CONSERVATION
 from socs.epics.decode import ca
 from socs.epics.inventory import Inventory, InventoryLimits
 from tests.epics_packets import address, batch, beacon, message, request, response, version

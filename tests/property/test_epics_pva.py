@@ -155,8 +155,12 @@ def search(reader):
     if not count:
         yield ("pva_discoveries",)
     for _ in range(count):
-        cid = reader.number("I")
-        name = reader.take(reader.size())
+        try:
+            cid = reader.number("I")
+            name = reader.take(reader.size())
+        except Short:
+            yield ("pva_list_cut",)
+            return
         if not name:
             yield ("pva_name_empty",)
         elif len(name) > 500:
@@ -185,6 +189,9 @@ def response(reader):
         guid,
     )
     for _ in range(count):
+        if len(reader.rest) < 4:
+            yield ("pva_list_cut",)
+            return
         yield "answer", reader.number("I")
 
 

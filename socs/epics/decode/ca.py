@@ -97,7 +97,7 @@ class CaMessages:
         notes: `NOTE`: all others that are known.
         registrations: rows of datagrams without any byte, by which clients register with a
             repeater.
-        tally: how many of what, by counter name (:data:`socs.counters.EPICS`).
+        tally: how many of what, by counter name (:data:`socs.counters.EPICS_CA`).
     """
 
     memory: Memory

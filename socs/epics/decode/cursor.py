@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from socs.epics.decode.words import Positions
 
-Found = tuple[NDArray[np.void], NDArray[np.void]]
-
 _MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in an IPv6 one
 _LONG, _NONE = 254, 255  # first byte of a size: four more bytes follow; there is nothing
 

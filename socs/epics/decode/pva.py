@@ -10,13 +10,13 @@ walk goes byte by byte, but over all datagrams at the same time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from socs.epics.decode.cursor import Cursor, Found
+from socs.epics.decode.cursor import Cursor
 from socs.epics.decode.words import Datagrams, Memory, Positions, Tally
 
 MAGIC = 0xCA
@@ -118,16 +118,13 @@ def decode(datagrams: Datagrams) -> PvaMessages:
     tally.add("pva_control", int(np.count_nonzero(control)))
     tally.fault("pva_unknown_command", bodies.rows[~known & ~control])
 
-    def of(command: int, read: Callable[[Cursor], Found]) -> Found:
-        cursor = bodies.cursor(memory, np.flatnonzero((bodies.command == command) & ~control))
-        found = read(cursor)
-        tally.fault("pva_message_cut", cursor.rows[~cursor.fine])
-        return found
+    def of(command: int) -> Cursor:
+        return bodies.cursor(memory, np.flatnonzero((bodies.command == command) & ~control))
 
-    searches, requests = of(SEARCH, lambda cursor: _searches(cursor, tally))
-    responses, answers = of(RESPONSE, lambda cursor: _responses(cursor, datagrams.hosts))
-    beacons, _ = of(BEACON, _beacons)
-    origins, _ = of(ORIGIN_TAG, _origins)
+    searches, requests = _searches(of(SEARCH), tally)
+    responses, answers = _responses(of(RESPONSE), datagrams.hosts, tally)
+    beacons = _beacons(of(BEACON), tally)
+    origins = _origins(of(ORIGIN_TAG), tally)
     for name, rows in (
         ("pva_searches", searches),
         ("pva_requests", requests),
@@ -197,7 +194,20 @@ def _walk(memory: Memory, tally: Tally) -> _Bodies:
     return _Bodies(rows, begin, ends, command.astype(np.uint8), flags.astype(np.uint8))
 
 
-def _searches(cursor: Cursor, tally: Tally) -> Found:
+def _heads(
+    cursor: Cursor, tally: Tally, dtype: np.dtype[np.void], columns: dict[str, NDArray[Any]]
+) -> NDArray[np.void]:
+    """Rows of those that could be read so far; the others are counted."""
+    tally.fault("pva_message_cut", cursor.rows[~cursor.fine])
+    whole = np.flatnonzero(cursor.fine)
+    found = np.empty(len(whole), dtype)
+    found["datagram"] = cursor.rows[whole]
+    for name, column in columns.items():
+        found[name] = column[whole]
+    return found
+
+
+def _searches(cursor: Cursor, tally: Tally) -> tuple[NDArray[np.void], NDArray[np.void]]:
     search, flags = cursor.u32(), cursor.u8()
     cursor.skip(3)
     host, port = cursor.address(), cursor.u16()
@@ -206,20 +216,11 @@ def _searches(cursor: Cursor, tally: Tally) -> Found:
     for _, part in cursor.repeat(protocols):
         part.skip_text()
     names = cursor.u16()
-    whole = np.flatnonzero(cursor.fine)
-    found = np.empty(len(whole), PVA_SEARCH)
-    for name, column in (
-        ("datagram", cursor.rows),
-        ("search", search),
-        ("host", host),
-        ("port", port),
-        ("names", names),
-        ("reply", flags & REPLY_REQUIRED != 0),
-        ("unicast", flags & UNICAST != 0),
-    ):
-        found[name] = column[whole]
+    columns = {"search": search, "host": host, "port": port, "names": names}
+    columns["reply"], columns["unicast"] = flags & REPLY_REQUIRED != 0, flags & UNICAST != 0
+    found = _heads(cursor, tally, PVA_SEARCH, columns)
     tally.add("pva_discoveries", int(np.count_nonzero(found["names"] == 0)))
-    place = np.cumsum(cursor.fine) - 1
+    place, whole = np.cumsum(cursor.fine) - 1, cursor.fine.copy()
     parts = [np.empty(0, PVA_REQUEST)]
     for which, part in cursor.repeat(names):
         number, size = part.u32(), part.size()
@@ -232,29 +233,23 @@ def _searches(cursor: Cursor, tally: Tally) -> Found:
         rows["datagram"], rows["of"] = part.rows[read], place[which[read]]
         rows["id"], rows["offset"], rows["size"] = number[read], offset[read], size[read]
         parts.append(rows)
+    tally.fault("pva_list_cut", cursor.rows[whole & ~cursor.fine])
     requests = np.concatenate(parts)
     return found, requests[np.argsort(requests["offset"], kind="stable")]
 
 
-def _responses(cursor: Cursor, hosts: NDArray[np.uint32]) -> Found:
+def _responses(
+    cursor: Cursor, hosts: NDArray[np.uint32], tally: Tally
+) -> tuple[NDArray[np.void], NDArray[np.void]]:
     guid, search = cursor.take("V12"), cursor.u32()
     host, port = cursor.address(), cursor.u16()
     cursor.skip_text()
-    found_here, ids = cursor.u8(), cursor.u16()
-    whole = np.flatnonzero(cursor.fine)
-    found = np.empty(len(whole), PVA_RESPONSE)
-    for name, column in (
-        ("datagram", cursor.rows),
-        ("search", search),
-        ("host", np.where(host == 0, hosts[cursor.rows], host)),
-        ("port", np.where(port == 0, SERVER_PORT, port)),
-        ("ids", ids),
-        ("found", found_here != 0),
-        ("named", host != 0),
-        ("guid", guid),
-    ):
-        found[name] = column[whole]
-    place = np.cumsum(cursor.fine) - 1
+    here, ids = cursor.u8(), cursor.u16()
+    columns = {"guid": guid, "search": search, "ids": ids, "found": here != 0, "named": host != 0}
+    columns["host"] = np.where(host == 0, hosts[cursor.rows], host)
+    columns["port"] = np.where(port == 0, SERVER_PORT, port)
+    found = _heads(cursor, tally, PVA_RESPONSE, columns)
+    place, whole = np.cumsum(cursor.fine) - 1, cursor.fine.copy()
     parts, order = [np.empty(0, PVA_ANSWER)], [np.empty(0, np.int64)]
     for which, part in cursor.repeat(ids):
         at, number = part.at, part.u32()
@@ -263,32 +258,20 @@ def _responses(cursor: Cursor, hosts: NDArray[np.uint32]) -> Found:
         rows["of"], rows["id"] = place[which[read]], number[read]
         parts.append(rows)
         order.append(at[read])
+    tally.fault("pva_list_cut", cursor.rows[whole & ~cursor.fine])
     return found, np.concatenate(parts)[np.argsort(np.concatenate(order), kind="stable")]
 
 
-def _beacons(cursor: Cursor) -> Found:
+def _beacons(cursor: Cursor, tally: Tally) -> NDArray[np.void]:
     guid = cursor.take("V12")
     cursor.skip(1)
     sequence, changes = cursor.u8(), cursor.u16()
     host, port = cursor.address(), cursor.u16()
     cursor.skip_text()
-    whole = np.flatnonzero(cursor.fine)
-    found = np.empty(len(whole), PVA_BEACON)
-    for name, column in (
-        ("datagram", cursor.rows),
-        ("host", host),
-        ("port", np.where(port == 0, SERVER_PORT, port)),
-        ("changes", changes),
-        ("sequence", sequence),
-        ("guid", guid),
-    ):
-        found[name] = column[whole]
-    return found, found[:0]
+    columns = {"guid": guid, "sequence": sequence, "changes": changes, "host": host}
+    columns["port"] = np.where(port == 0, SERVER_PORT, port)
+    return _heads(cursor, tally, PVA_BEACON, columns)
 
 
-def _origins(cursor: Cursor) -> Found:
-    host = cursor.address()
-    whole = np.flatnonzero(cursor.fine)
-    found = np.empty(len(whole), ORIGIN)
-    found["datagram"], found["host"] = cursor.rows[whole], host[whole]
-    return found, found[:0]
+def _origins(cursor: Cursor, tally: Tally) -> NDArray[np.void]:
+    return _heads(cursor, tally, ORIGIN, {"host": cursor.address()})

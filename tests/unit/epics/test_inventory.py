@@ -6,9 +6,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from socs.counters import EPICS_ACCOUNTS, EPICS_CONSERVATION, EPICS_TRACKS, imbalances
+from socs.epics import inventory as accounts
 from socs.epics.decode import ca
 from socs.epics.inventory import Inventory, InventoryLimits
 from socs.epics.sources import SourceClasses, Sources, keys_of
+from socs.epics.track import applications, beacons, pvs
 from socs.errors import ConfigError
 from tests.epics_packets import RECEIVED, address, batch, request, version
 
@@ -184,3 +187,22 @@ def test_first_class_that_fits():
 def test_classes_that_are_wrong(networks):
     with pytest.raises(ConfigError):
         SourceClasses(networks)
+
+
+def test_all_counts_are_counters():
+    tables = (EPICS_ACCOUNTS, EPICS_TRACKS)
+    counted = {*accounts.COUNTS, *applications.COUNTS, *beacons.COUNTS, *pvs.COUNTS}
+    assert {counter.name for table in tables for counter in table} == counted
+
+
+def test_requests_and_messages_are_conserved():
+    inventory = Inventory(SMALL, secret=1)
+    arrived = batch(
+        [version() + request(b"A") + request(b"B$"), b"\0", request(b"C") + request(b"")]
+    )
+    found = ca.decode(arrived)
+    inventory.searched_ca(arrived, found)
+    values = Counter(found.tally.counts) + Counter(inventory.counts)
+    held = [equation for equation in EPICS_CONSERVATION if "beacons_taken" not in equation.parts]
+    assert imbalances(values, held) == {}
+    assert values["ca_requests"] == 4

@@ -105,22 +105,27 @@ def test_what_stands_before_the_damage_is_taken(damage, cause):
     assert found.tally.examples == {cause: 1}
 
 
+TWO = made.search([(1, b"FIRST"), (2, b"LAST")])
+
+
 @pytest.mark.parametrize(
-    ("damaged", "kept"),
+    ("damaged", "kept", "cause"),
     [
-        (made.message(0, bytes(10)), []),
-        (made.message(4, bytes(30)), []),
-        (made.message(22, bytes(15)), []),
-        (made.message(3, GOOD[8:-1]), []),
-        (made.message(3, made.search([(1, b"FIRST"), (2, b"LAST")])[8:-1]), [b"FIRST"]),
-        (made.search([(1, b"X")], protocols=[b"tcp"] * 17), []),
-        (made.search([(1, b"X")]).replace(b"\x03tcp", b"\xfe\xff\xff\xff"), []),
+        (made.message(0, bytes(10)), [], "pva_message_cut"),
+        (made.message(4, bytes(30)), [], "pva_message_cut"),
+        (made.message(22, bytes(15)), [], "pva_message_cut"),
+        (made.message(3, GOOD[8:30]), [], "pva_message_cut"),
+        (made.search([(1, b"X")], protocols=[b"tcp"] * 17), [], "pva_message_cut"),
+        (made.search([(1, b"X")]).replace(b"\x03tcp", b"\xfe\xff\xff\xff"), [], "pva_message_cut"),
+        (made.message(3, GOOD[8:-1]), [], "pva_list_cut"),
+        (made.message(3, TWO[8:-1]), [b"FIRST"], "pva_list_cut"),
+        (made.message(4, made.response([1, 2])[8:-1]), [], "pva_list_cut"),
     ],
 )
-def test_message_that_does_not_fit_leaves_the_next_one_alone(damaged, kept):
+def test_message_that_does_not_fit_leaves_the_next_one_alone(damaged, kept, cause):
     found = decoded(damaged + GOOD)
     assert names(found) == [*kept, b"GOOD"]
-    assert found.tally.counts["pva_message_cut"] == 1
+    assert found.tally.counts[cause] == 1
     assert found.tally.counts["pva_messages"] == 2
 
 
