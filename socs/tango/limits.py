@@ -11,11 +11,12 @@ MAX_REPLY = 16 * 2**20  # bytes; 20 000 subscriptions take 5 MB, all samples 80 
 MAX_ENTRIES = 50_000  # streams, subscriptions, channels and open connections in one reply
 MAX_SAMPLES = 4096  # performance samples of one side; the rings in cppTango hold 256
 MAX_NAME = 1024  # characters in a name; CORBA names of devices have some tens
+MAX_LINE = 256 * 2**20  # bytes of a line of a file; 1000 servers with 20 subscriptions take 10 MB
 MAX_DIGITS = 4000  # digits in one number; Python refuses to read more than 4300
 
 # -- what is remembered ---------------------------------------------------------------------------
 
-MAX_NAMES = 10_000  # streams, subscriptions and open connections followed; 500 B to 1 kB each
+MAX_NAMES = 10_000  # streams, subscriptions and open connections followed; 3 kB each
 MAX_SERVERS = 1000  # device servers followed; a large site has some hundreds
 MAX_ATTRIBUTES = 1000  # attributes with statistics of their own; the others share one
 MAX_EVENTS = 1000  # events given out by one call; further ones are counted

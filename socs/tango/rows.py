@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from socs.tango.link import Link
@@ -36,9 +37,13 @@ def server_row(server: Server) -> dict[str, Any]:
     }
 
 
-def stream_row(server: Server, stream: Stream) -> dict[str, Any]:
-    """One stream; without readers, its subscribers are not monitored or have left."""
-    path = stream.name.path
+def readers(server: Server) -> Counter[str]:
+    """How many links there are to each stream of a server, by path."""
+    return Counter(link.stream.path for link in server.readers if link.status != "gone")
+
+
+def stream_row(server: Server, stream: Stream, readers: int) -> dict[str, Any]:
+    """One stream; without ``readers``, its subscribers are not monitored or have left."""
     return {
         "stream": str(stream.name),
         "publisher": str(server.name),
@@ -47,9 +52,7 @@ def stream_row(server: Server, stream: Stream) -> dict[str, Any]:
         "rate": stream.rate.value,
         "changed": stream.changed,
         "present": stream.present,
-        "readers": sum(
-            link.stream.path == path and link.status != "gone" for link in server.readers
-        ),
+        "readers": readers,
     }
 
 

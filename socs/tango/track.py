@@ -236,7 +236,11 @@ class EventTracker:
         """A row for each stream, the fastest first."""
         streams = [(s, stream) for s in self._servers.values() for stream in s.streams.values()]
         streams.sort(key=lambda each: (-each[1].rate.value, str(each[1].name)))
-        return [rows.stream_row(server, stream) for server, stream in streams[:max_rows]]
+        readers = {server: rows.readers(server) for server in {s for s, _ in streams[:max_rows]}}
+        return [
+            rows.stream_row(server, stream, readers[server][stream.name.path])
+            for server, stream in streams[:max_rows]
+        ]
 
     def reconciliation(self, max_rows: int) -> list[dict[str, Any]]:
         """A row for each subscriber of each stream, the worst first."""
