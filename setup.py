@@ -12,7 +12,7 @@ slow_signal = ["pyzmq>=25", "tables>=3.10.1", "blosc2>=2.7", "pyyaml>=6", "click
 analysis = [*slow_signal, "dask[array,distributed]>=2024.1", "xarray>=2024.1"]
 plot = [*slow_signal, "matplotlib>=3.8"]
 tango = ["pytango>=10.1"]
-epics = ["caproto>=1.1"]
+epics = ["caproto>=1.1", "p4p>=4.1"]
 web = ["nicegui>=2"]
 docs = ["sphinx>=7", "sphinx-argparse>=0.4", "sphinx-rtd-theme>=2"]
 test = [
@@ -22,6 +22,7 @@ test = [
     "psutil>=5.9",
     "h5py>=3.10",
     "hdf5plugin>=4.1",
+    "softioc>=4.5",
 ]
 lint = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2", "types-PyMySQL", "types-PyYAML"]
 
