@@ -11,6 +11,10 @@
 ``files-ddl::``           the SQL that creates the tables
 ``spool-states::``        states of an entry of the spool, as a diagram and a table
 ``copy-states::``         states of a copy, as a table
+``epics-life::``          states of servers and applications, as a diagram and tables
+``epics-pv-states::``     states of process variables, the same
+``epics-hosts::``         statuses of hosts
+``epics-settings::``      thresholds of the trackers
 ========================  ==================================================================
 """
 
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,10 +30,12 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 from sqlalchemy.dialects import mysql
-from state_diagram import draw
+from state_diagram import Transitions, draw, draw_ring
 
 from socs import counters
 from socs.db import batches, copies, pysmurf_files_manager, spool
+from socs.epics.track import hosts, life, pvs
+from socs.epics.track.settings import TrackSettings
 from socs.pysmurf import decode, limits, sequence
 
 
@@ -175,6 +181,47 @@ def copy_states_rst() -> list[str]:
     return list_table(("State", "Meaning", "Moved on by", "Into"), rows, "14 38 16 32")
 
 
+def transitions_rst(table: Transitions, causes: Mapping[str, str]) -> list[str]:
+    """A row for each entry of a state machine, and what each event means."""
+    rows = [
+        (code(state), noticed, code(into), code(event) if event else "\\-")
+        for (state, noticed), (into, event) in table.items()
+    ]
+    lines = list_table(("State", "Noticed", "New state", "Event"), rows, "25 25 25 25")
+    meanings = [(code(event), cause) for event, cause in causes.items()]
+    return lines + list_table(("Event", "Meaning"), meanings, "25 75")
+
+
+def epics_life_rst() -> list[str]:
+    """States of servers and applications."""
+    noticed = [(word, meaning) for word, meaning in life.NOTICED.items()]
+    lines = list_table(("Noticed", "Meaning"), noticed, "25 75")
+    return lines + transitions_rst(life.LIFE, life.EVENTS)
+
+
+def epics_pv_states_rst() -> list[str]:
+    """States of process variables."""
+    return transitions_rst(pvs.TRANSITIONS, pvs.CAUSES)
+
+
+def epics_hosts_rst() -> list[str]:
+    """Statuses of hosts, in the order in which they are looked at."""
+    rows = [(code(status), meaning) for status, meaning in hosts.STATUS.items()]
+    return list_table(("Status", "When"), rows, "25 75")
+
+
+def epics_settings_rst() -> list[str]:
+    """Thresholds of the trackers, their defaults and meanings."""
+    text = inspect.getdoc(TrackSettings) or ""
+    attributes = text.partition("Attributes:")[2].partition("Raises:")[0]
+    rows = []
+    for entry in re.findall(r"(?m)^    (\w[\w, ]*): ((?:.*\n?)(?:^        .*\n?)*)", attributes):
+        default = getattr(TrackSettings, entry[0], None)
+        value = "\\-" if default is None else f"{default:g}"
+        rows.append((code(entry[0]), value, literals(" ".join(entry[1].split()))))
+    return list_table(("Setting", "Default", "Meaning"), rows, "28 12 60")
+
+
 class Rendered(SphinxDirective):
     """A directive whose content is written by a function."""
 
@@ -206,6 +253,15 @@ class SpoolStates(SphinxDirective):
         return [picture, *container.children]
 
 
+class RingStates(Rendered):
+    """A diagram of a state machine, and its tables."""
+
+    table: Any = None
+
+    def run(self) -> list[nodes.Node]:
+        return [nodes.raw("", draw_ring(self.table), format="html"), *super().run()]
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Called by Sphinx."""
     writers = {
@@ -217,10 +273,18 @@ def setup(app: Any) -> dict[str, Any]:
         "files-table": (files_table_rst, 0),
         "copies-table": (copies_table_rst, 0),
         "copy-states": (copy_states_rst, 0),
+        "epics-hosts": (epics_hosts_rst, 0),
+        "epics-settings": (epics_settings_rst, 0),
     }
     for name, (writer, arguments) in writers.items():
         attributes = {"write": staticmethod(writer), "required_arguments": arguments}
         app.add_directive(name, type(name, (Rendered,), attributes))
+    for name, writer, table in (
+        ("epics-life", epics_life_rst, life.LIFE),
+        ("epics-pv-states", epics_pv_states_rst, pvs.TRANSITIONS),
+    ):
+        attributes = {"write": staticmethod(writer), "table": table}
+        app.add_directive(name, type(name, (RingStates,), attributes))
     app.add_directive("files-ddl", FilesDdl)
     app.add_directive("spool-states", SpoolStates)
     return {"parallel_read_safe": True}

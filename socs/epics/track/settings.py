@@ -22,9 +22,9 @@ class TrackSettings:
         pva_start_lost_after: the same for one that was seen starting, as long as it sends often.
         pva_start_beacons: so many beacons are sent often after a start.
         start_window: a second beacon with id 0 within this time is of the same start.
-        reordered_within: an id that is lower by up to `reordered_ids`, within this time of the
-            higher one, came late or another way.
-        reordered_ids: see there.
+        reordered_within: an id that is lower by a few, within this time of the higher one, came
+            late or another way.
+        reordered_ids: how many are a few.
         interval_samples: so many spacings are needed to judge a period.
         interval_tolerance: a period may differ from ``ca_period`` by this share of it.
         condition_ends_after: a wrong address or interface is over when not seen for so long.
