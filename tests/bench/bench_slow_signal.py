@@ -35,7 +35,7 @@ import psutil
 from socs.slow_signal.assemble import Assembler
 from socs.slow_signal.decode import MAX_READOUTS, decode
 from socs.slow_signal.layout import ALL_PRESENT, MODULES, WIRE, Readouts
-from socs.slow_signal.stream import GATHER
+from socs.slow_signal.stream import BATCH, GATHER
 from socs.wire.batch import Batch
 from socs.wire.recvmmsg import DatagramMemory, RecvmmsgReader
 from socs.wire.udp import UdpReceiver
@@ -302,7 +302,7 @@ def print_from_udp(size: int, seconds: float) -> None:
     print(f" {'us CPU':>7} {'batch':>6} {'RSS MiB':>8}")
     bare: dict[str, float] = {}
     for name, make in LOOPS.items():
-        drains = [measure(make, size, 500, None) for _ in range(3)]
+        drains = [measure(make, size, 800, None) for _ in range(3)]
         drain = max(drains, key=lambda each: each.rate)
         live, asked = highest(make, size, seconds)
         bare = bare or {"drain": drain.rate, "live": live.rate}
@@ -331,7 +331,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--packets", type=int, default=20_480, help="per figure in memory")
     parser.add_argument("--repeats", type=int, default=3, help="of which the best counts")
     parser.add_argument("--seconds", type=float, default=2.0, help="per live trial")
-    parser.add_argument("--batch", type=int, default=256, help="datagrams per system call")
+    parser.add_argument("--batch", type=int, default=BATCH, help="datagrams per system call")
     options = parser.parse_args(args)
     print(f"load of this machine before: {os.getloadavg()[0]:.1f}")
     print_in_memory(options.packets, options.repeats)
