@@ -71,7 +71,7 @@ KINDS: dict[str, tuple[Severity, str, str]] = {
         "subscriber {subscriber} no longer gets nothing of {shown}",
     ),
     "unserved": (
-        "error",
+        "warning",
         "subscriber {subscriber} waits for {shown}, but server {publisher} does not serve it",
         "subscriber {subscriber} no longer waits for {shown} unserved",
     ),
