@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from socs.errors import ConfigError
+from socs.wire.batch import Batch
 
 # struct mmsghdr: a msghdr (56 bytes), then the length of the datagram received.
 HEADER = np.dtype(
@@ -78,6 +79,19 @@ class DatagramMemory:
 
     def __len__(self) -> int:
         return len(self.headers)
+
+
+def batch_of(buffers: DatagramMemory, count: int, received: float) -> Batch:
+    """The first ``count`` rows, taken at ``received``, UNIX time [s]."""
+    headers, names = buffers.headers[:count], buffers.names[:count]
+    return Batch(
+        buffers.data[:count],
+        headers["length"].astype(np.uint32),
+        names["host"].astype(np.uint32),
+        names["port"].astype(np.uint16),
+        received,
+        buffers.memory,
+    )
 
 
 class Reader(Protocol):

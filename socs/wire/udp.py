@@ -27,14 +27,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal
 
-import numpy as np
-
 from socs.counters import UDP, Counters
-from socs.errors import ConfigError
 from socs.problems import Problems
 from socs.wire.batch import Batch, SenderNetworks
-from socs.wire.recvmmsg import DatagramMemory, Reader, make_reader
-from socs.wire.udp_socket import KernelDrops, bind_udp, grant_receive_buffer
+from socs.wire.recvmmsg import DatagramMemory, Reader, batch_of, make_reader
+from socs.wire.udp_socket import Drops, KernelDrops, bind_udp, check_range, grant_receive_buffer
 
 __all__ = ["Batch", "UdpReceiver"]
 
@@ -57,7 +54,7 @@ class _Opened:
     sock: socket.socket
     reader: Reader
     networks: SenderNetworks
-    drops: KernelDrops
+    drops: Drops
     wake: socket.socket
     waker: socket.socket
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -141,21 +138,20 @@ class UdpReceiver:
         with self._lock:
             if self._opened is not None:
                 return
-            _check_range("max_datagram", self._max_datagram, MAX_DATAGRAM)
-            _check_range("batch", self._batch, MAX_BATCH)
-            _check_range("receive_buffer", self._receive_buffer, MAX_BUFFER)
+            check_range("max_datagram", self._max_datagram, MAX_DATAGRAM)
+            check_range("batch", self._batch, MAX_BATCH)
+            check_range("receive_buffer", self._receive_buffer, MAX_BUFFER)
             networks = SenderNetworks(self._allow)
-            sock = bind_udp(self._address, self._port, **self._reuse)
+            sock = self._make_socket()
             try:
                 self._granted = grant_receive_buffer(sock, self._receive_buffer)
-                memory = DatagramMemory(self._batch, self._max_datagram)
-                reader = make_reader(sock, memory, self._method)
+                reader, drops = self._make_reader(sock), self._make_drops(sock)
                 wake, waker = socket.socketpair()
             except BaseException:
                 sock.close()
                 raise
             self._bound = sock.getsockname()
-            self._opened = _Opened(sock, reader, networks, KernelDrops(sock), wake, waker)
+            self._opened = _Opened(sock, reader, networks, drops, wake, waker)
             self._method_used = reader.method
         if self._granted < self._receive_buffer:
             self._report(
@@ -163,6 +159,20 @@ class UdpReceiver:
                 f"receive buffer: asked for {self._receive_buffer} bytes, granted {self._granted}; "
                 f"raise it with: sysctl -w net.core.rmem_max={self._receive_buffer}",
             )
+
+    # What capturing does in another way.
+
+    def _make_socket(self) -> socket.socket:
+        return bind_udp(self._address, self._port, **self._reuse)
+
+    def _make_reader(self, sock: socket.socket) -> Reader:
+        return make_reader(sock, DatagramMemory(self._batch, self._max_datagram), self._method)
+
+    def _make_drops(self, sock: socket.socket) -> Drops:
+        return KernelDrops(sock)
+
+    def _batch_of(self, reader: Reader, count: int, received: float) -> Batch:
+        return batch_of(reader.buffers, count, received)
 
     def start(self) -> None:
         """Open if needed and start receiving. Does nothing when running.
@@ -300,16 +310,8 @@ class UdpReceiver:
 
     def _hand_on(self, opened: _Opened, count: int, received: float) -> None:
         """Refuse, handle and count the first ``count`` rows, all counters at one moment."""
-        buffers = opened.reader.buffers
-        headers, names = buffers.headers[:count], buffers.names[:count]
-        batch = Batch(
-            buffers.data[:count],
-            headers["length"].astype(np.uint32),
-            names["host"].astype(np.uint32),
-            names["port"].astype(np.uint16),
-            received,
-            buffers.memory,
-        )
+        batch = self._batch_of(opened.reader, count, received)
+        headers = opened.reader.buffers.headers[:count]
         amounts = {"datagrams_received": count, "bytes_received": int(batch.sizes.sum())}
         strange = ~opened.networks.admits(batch.hosts)
         too_long = ((headers["flags"] & socket.MSG_TRUNC) != 0) & ~strange
@@ -393,8 +395,3 @@ class UdpReceiver:
             opened.close()
             if self._opened is opened:
                 self._opened = None
-
-
-def _check_range(name: str, value: int, largest: int) -> None:
-    if not 1 <= value <= largest:
-        raise ConfigError(f"{name}: {value} is not between 1 and {largest}")

@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 from pathlib import Path
+from typing import Protocol
 
 from socs.errors import ConfigError
 
@@ -20,6 +21,23 @@ SK_MEMINFO_DROPS = 8  # the ninth 32-bit number of SO_MEMINFO
 LINUX = sys.platform == "linux"
 UDP_TABLE = Path("/proc/net/udp")
 WRAP = 0xFFFFFFFF  # the kernel counts drops in 32 bits
+
+
+class Drops(Protocol):
+    """Datagrams that the kernel dropped at a socket."""
+
+    def new(self) -> int:
+        """Drops since the last call or since the socket was made; 0 if not countable here."""
+
+
+def check_range(name: str, value: int, largest: int) -> None:
+    """Refuse a setting that is not from 1 to ``largest``.
+
+    Raises:
+        ConfigError: it is not; the message names it.
+    """
+    if not 1 <= value <= largest:
+        raise ConfigError(f"{name}: {value} is not between 1 and {largest}")
 
 
 def bind_udp(
