@@ -133,9 +133,16 @@ def test_nothing_to_stop(place: Workplace) -> None:
         assert "is a readout assembler running?" in printed
 
 
+def flushed(place: Workplace) -> bool:
+    """Is there a packet's readouts in a journal?"""
+    journals = place.directory.glob("data/*.journal")
+    return any(path.stat().st_size > 2000 for path in journals)
+
+
 def test_killed_and_started_again(place: Workplace) -> None:
     place.start("roa", "dw")
     place.begins_a_file()
+    wait_until(lambda: flushed(place), 20, "readouts that survive")
     before = place.pid("roa"), place.pid("dw")
     for pid in before:
         os.kill(pid, signal.SIGKILL)
