@@ -29,7 +29,7 @@ from socs.counters.slow_signal import (
     SLOW_SIGNAL_STREAM_CONSERVATION,
     SLOW_SIGNAL_STREAM_NOW,
 )
-from socs.counters.tango import TANGO, TANGO_CONSERVATION, TANGO_NOW
+from socs.counters.tango import TANGO, TANGO_CONSERVATION, TANGO_NOW, TANGO_POLLING
 from socs.counters.tango_files import (
     TANGO_FILES,
     TANGO_FILES_CONSERVATION,
@@ -66,6 +66,7 @@ __all__ = [
     "TANGO_FILES_CONSERVATION",
     "TANGO_FILES_NOW",
     "TANGO_NOW",
+    "TANGO_POLLING",
     "UDP",
     "Conservation",
     "Counter",

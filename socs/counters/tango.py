@@ -85,6 +85,46 @@ TANGO = (
     Counter("tells_suppressed", "messages", "not told: too many at once; the tables have all"),
 )
 
+# What asks servers: a process of its own, and the polls that it does.
+TANGO_POLLING = (
+    Counter("polls", "polls", "of all servers that were known"),
+    Counter(
+        "polls_unfinished",
+        "polls",
+        "given up, with servers that could not be asked",
+        "look at the load of this machine; each server takes a thread",
+    ),
+    Counter(
+        "answers_late",
+        "answers",
+        "that came after it was judged that there would be none; thrown away",
+        "raise the time-out",
+    ),
+    Counter(
+        "polling_restarts",
+        "processes",
+        "that ask servers, ended or killed, and started anew",
+        "the log tells why; nobody is asked meanwhile",
+    ),
+    Counter(
+        "polling_stuck",
+        "processes",
+        "of these, killed because they told nothing for seconds",
+        "look at the Tango database: some calls hold up a whole process",
+    ),
+    Counter(
+        "performance_cleaned",
+        "servers",
+        "at which a run that was killed had left performance monitoring on; switched off now",
+    ),
+    Counter(
+        "polling_callback_errors",
+        "errors",
+        "raised by what takes samples; polling goes on",
+        "a fault of this program: report what the log tells",
+    ),
+)
+
 # Not counted up but looked up.
 TANGO_NOW = (
     Counter("servers_followed", "servers", "asked in the last hour"),

@@ -1,0 +1,1 @@
+"""Calls to Tango. Imported by the child process only."""
