@@ -123,6 +123,39 @@ def wait_for_count(receiver, name, count):
     wait_until(lambda: receiver.stats()[name] == count, 10, f"{name} == {count}")
 
 
+def send_small(receiver, count):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for number in range(count):
+            sock.sendto(b"%d" % number, (HOST, receiver.port))
+
+
+class TestGathering:
+    def test_what_comes_meanwhile_is_one_batch(self, make, got):
+        with make(got, gather=100.0, receive_buffer=LARGE_BUFFER) as receiver:
+            if receiver.receive_buffer_granted < udp.GATHERING_ROOM:
+                pytest.skip("the system grants too small a buffer")
+            send_small(receiver, 2)
+            sent = time.monotonic()
+            wait_until(lambda: time.monotonic() > sent + 0.2)  # it would have taken them by now
+            send_small(receiver, 3)
+        assert got.datagrams == [b"0", b"1", b"0", b"1", b"2"]
+        assert len(got.times) == 1
+
+    def test_not_in_a_small_buffer(self, make, got):
+        with make(got, gather=100.0) as receiver:
+            send_small(receiver, 1)
+            got.wait_for(1)
+
+    def test_a_full_batch_is_followed_by_the_next_at_once(self, make, got):
+        got.hold_back()
+        receiver = make(got, gather=100.0, batch=2, receive_buffer=LARGE_BUFFER)
+        receiver.open()
+        send_small(receiver, 4)  # there before it looks for the first time
+        with receiver:
+            got.go_on.set()
+            got.wait_for(4)
+
+
 class TestReception:
     def test_method_is_the_one_asked_for(self, make, got, method):
         with make(got) as receiver:
