@@ -66,6 +66,7 @@ setup(
     entry_points={
         "console_scripts": [
             "socs = socs.cli.main:main",
+            "ska-tango-event-monitor = socs.cli.tango_event_monitor:main",
             "control-ssdaq = socs.cli.ssdaq:control_ssdaq",
             "ssdaq = socs.cli.ssdaq:ssdaq",
             "ssdatawriter = socs.cli.ssdaq:ssdatawriter",

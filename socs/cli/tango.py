@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from socs.cli import tango_multicast
+from socs.cli import tango_multicast, tango_query, tango_report, tango_watch
 
-GROUPS = (tango_multicast,)
+GROUPS = (tango_watch, tango_query, tango_report, tango_multicast)
 
 
 def add_parser(commands: Any) -> None:

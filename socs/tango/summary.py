@@ -38,18 +38,21 @@ class Summary:
         self._published: dict[str, int] = {}
         self._received: dict[tuple[str, str], Row] = {}
 
-    def sections(self, told: Iterable[Event], *, all_rows: bool = False) -> list[Section]:
+    def sections(
+        self, told: Iterable[Event], *, all_rows: bool = False, over: float | None = None
+    ) -> list[Section]:
         """What is to be shown after a poll of which the tracker told ``told``.
 
         Args:
             told: by the tracker since the last call.
-            all_rows: also streams and subscribers of which nothing changed. Then numbers are those
-                since the beginning, else since the last call.
+            all_rows: also streams and subscribers that are known and did not change. Then numbers
+                are those since the beginning, else since the last call.
+            over: with `all_rows`, rates are means over so long [s], not those of the last poll.
         """
         made = [
             self._away(),
-            self._of_streams(all_rows),
-            self._of_links(all_rows),
+            self._of_streams(all_rows, over),
+            self._of_links(all_rows, over),
             self._of_times(),
             self._section("events", TOLD, [{"severity": e.severity, "text": e.text} for e in told]),
         ]
@@ -67,19 +70,21 @@ class Summary:
         ]
         return self._section("not answering", AWAY, rows)
 
-    def _of_streams(self, all_rows: bool) -> Section:
+    def _of_streams(self, all_rows: bool, over: float | None) -> Section:
         rows, before = [], self._published
         self._published = {}
         for row in self._tracker.streams(self._tracker.totals()["names_followed"]):
             name = row["stream"]
             self._published[name] = row["published"]
             new = row["published"] - before.get(name, 0)
-            if all_rows or new:
+            if all_rows or new or name not in before:
                 count = row["published"] if all_rows else new
-                rows.append({**row, "stream": parse_event(name).path, "published": count})
+                rate = row["published"] / over if over else row["rate"]
+                shown = {"stream": parse_event(name).path, "published": count, "rate": rate}
+                rows.append(row | shown)
         return self._section("published", PUBLISHED, rows)
 
-    def _of_links(self, all_rows: bool) -> Section:
+    def _of_links(self, all_rows: bool, over: float | None) -> Section:
         rows, before = [], self._received
         self._received = {}
         for row in self._tracker.reconciliation(self._tracker.totals()["names_followed"]):
@@ -87,8 +92,9 @@ class Summary:
             self._received[key] = row
             last = before.get(key, {})
             new = {name: row[name] - last.get(name, 0) for name in ("received", "lost", "missed")}
-            if all_rows or any(new.values()) or row["behind"]:
+            if all_rows or any(new.values()) or row["behind"] or key not in before:
                 shown = {**row, **({} if all_rows else new)}
+                shown["rate"] = row["received"] / over if over else row["rate"]
                 shown["subscriber"] = path_of(row["subscriber"])
                 shown["stream"] = parse_event(row["stream"]).path
                 rows.append(shown)

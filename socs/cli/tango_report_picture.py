@@ -1,0 +1,65 @@
+"""A picture of rates of streams and losses of subscribers over time. Needs matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+
+from socs.cli.slow_signal_series_picture import GRID, LINE_COLOURS
+from socs.tango.names import parse_event, parse_server
+from socs.tango.report import Course
+
+DPI = 120
+SIZE = (11.0, 7.0)  # inches
+LINES = len(LINE_COLOURS)  # curves of each kind; the others are told
+
+Points = Sequence[tuple[int, float]]
+
+
+def draw(course: Course) -> Figure:
+    """Rates above, losses since the beginning below; of each those that matter most."""
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    rates, losses = figure.subplots(2, 1, sharex=True)
+    streams = _greatest(course.rates)
+    _curves(rates, course, streams, {name: parse_event(name).path for name in streams})
+    rates.set_ylabel("published [1/s]")
+    _title(rates, "Rates of streams", len(streams), len(course.rates))
+    subscribers = _greatest(course.lost)
+    _curves(losses, course, subscribers, {name: parse_server(name).path for name in subscribers})
+    losses.set_ylabel("events lost")
+    _title(losses, "Losses of subscribers", len(subscribers), len(course.lost))
+    locator = AutoDateLocator()
+    losses.xaxis.set_major_locator(locator)
+    losses.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    losses.set_xlabel("UTC")
+    return figure
+
+
+def _greatest(curves: Mapping[str, Points]) -> dict[str, Points]:
+    """Those that get highest."""
+    order = sorted(curves, key=lambda name: -max(value for _, value in curves[name]))
+    return {name: curves[name] for name in order[:LINES]}
+
+
+def _curves(
+    axes: Axes, course: Course, curves: Mapping[str, Points], labels: Mapping[str, str]
+) -> None:
+    for (name, points), colour in zip(curves.items(), LINE_COLOURS, strict=False):
+        times = np.array([course.times[n] * 1e6 for n, _ in points]).astype("datetime64[us]")
+        values = [value for _, value in points]
+        axes.plot(times, values, ".-", drawstyle="steps-post", color=colour, label=labels[name])
+    axes.set_ylim(bottom=0)
+    axes.grid(color=GRID)
+    if curves:
+        axes.legend(fontsize="small", loc="upper left")
+
+
+def _title(axes: Axes, text: str, drawn: int, there: int) -> None:
+    others = f" (the {drawn} greatest of {there})" if drawn < there else ""
+    axes.set_title(f"{text}{others}", loc="left")
