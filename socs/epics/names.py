@@ -161,10 +161,11 @@ class NameTable:
             counts: shape (n,): how many words it is, at least 1.
         """
         texts, order = Texts.sorted(words, at, counts)
-        numbers = self._find(texts, texts.hashes(self._seed))
+        hashes = texts.hashes(self._seed)
+        numbers = self._find(texts, hashes)
         new = np.flatnonzero(numbers < 0)
         if len(new):
-            numbers[new] = self._learn(texts.only(new))
+            numbers[new] = self._learn(texts.only(new), hashes[new])
         in_order = np.empty(len(at), np.int32)
         in_order[order] = numbers
         return in_order
@@ -213,33 +214,42 @@ class NameTable:
 
     # -- new ones ---------------------------------------------------------------------------------
 
-    def _learn(self, spelled: Texts) -> Numbers:
+    def _learn(self, spelled: Texts, hashes_spelled: Words) -> Numbers:
         """Numbers for spellings that are not known; of names that may be."""
         names, lengths = spelled.names(self._separator)
         names, order = Texts.sorted(names.words, names.at, names.counts)
         lengths, hashes = lengths[order], names.hashes(self._seed)
-        numbers = self._find(names, hashes)
+        same = names.equal(np.arange(len(names)), spelled.words, spelled.at[order])
+        same &= names.counts == spelled.counts[order]
+        otherwise = np.flatnonzero(~same)  # those that are their names were looked up already
+        numbers = np.full(len(names), -1, np.int32)
+        numbers[otherwise] = self._find(names.only(otherwise), hashes[otherwise])
         for _ in range(ROUNDS):
             missing = np.flatnonzero(numbers < 0)
             chosen = missing[first_of_each(hashes[missing])]
-            if not self._put_names(names, hashes, lengths, chosen):
+            chosen, new = self._put_names(names, hashes, lengths, chosen)
+            if not len(new):
                 break
+            numbers[chosen] = new
+            missing = missing[numbers[missing] < 0]
             numbers[missing] = self._find(names.only(missing), hashes[missing])
         in_order = np.empty(len(spelled), np.int32)
         in_order[order] = numbers
-        self._put_spellings(spelled, in_order)
+        other = np.zeros(len(spelled), np.bool_)
+        other[order[otherwise]] = True
+        self._put_spellings(spelled, hashes_spelled, in_order, other)
         return in_order
 
     def _put_names(
         self, names: Texts, hashes: Words, lengths: NDArray[np.uint16], which: Positions
-    ) -> int:
-        """Give numbers to the names of ``which``; to how many."""
+    ) -> tuple[Positions, Numbers]:
+        """Give numbers to the names of ``which``; to which of them there was room for, and what."""
         which = which[: self._most - self.count]
         self._make_room(len(which))
         starts, copied = self._store(names, which)
         which = which[:copied]
         if not copied:
-            return 0
+            return which, np.zeros(0, np.int32)
         reused = self._free[-copied:]
         del self._free[-copied:]
         fresh = range(self.end, self.end + copied - len(reused))
@@ -250,13 +260,13 @@ class NameTable:
         self.known[numbers] = True
         self.valid[numbers] = self._are_valid(names.only(which), lengths[which])
         self._slots.put(hashes[which], _entries(starts, names.counts[which], numbers))
-        return copied
+        return which, numbers
 
-    def _put_spellings(self, spelled: Texts, numbers: Numbers) -> None:
-        """Remember other spellings than the name itself, while there is room."""
-        which = np.flatnonzero(numbers >= 0)
-        hashes = spelled.hashes(self._seed)
-        which = which[self._find(spelled.only(which), hashes[which]) < 0]
+    def _put_spellings(
+        self, spelled: Texts, hashes: Words, numbers: Numbers, wanted: NDArray[np.bool_]
+    ) -> None:
+        """Remember those ``wanted`` that have a number, while there is room."""
+        which = np.flatnonzero(wanted & (numbers >= 0))
         which = which[first_of_each(hashes[which])]
         which = which[: max(2 * self._most - self._slots.used - (self._most - self.count), 0)]
         self._make_room(len(which))

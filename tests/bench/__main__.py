@@ -3,6 +3,7 @@
 from tests.bench import (
     bench_archive,
     bench_audit,
+    bench_epics_decode,
     bench_registration,
     bench_slow_signal,
     bench_slow_signal_files,
@@ -18,6 +19,7 @@ for bench in (
     bench_slow_signal,
     bench_slow_signal_files,
     bench_slow_signal_path,
+    bench_epics_decode,
 ):
     print(f"\n{bench.__doc__.splitlines()[0]}\n")
     bench.main()

@@ -107,7 +107,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--datagrams", type=int, default=100_000)
     parser.add_argument("--begin", type=int, default=20_000, help="datagrams of the first part")
     parser.add_argument("--longest", type=int, default=1024, help="bytes of a datagram")
-    parser.add_argument("--rows", type=int, default=2048, help="datagrams in a batch")
+    parser.add_argument("--rows", type=int, default=4096, help="datagrams in a batch")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(args)
     print(f"load of this machine before: {os.getloadavg()[0]:.1f}")

@@ -79,6 +79,8 @@ _COUNTED = {
     CONFIRM: "ca_repeater",
     REGISTER: "ca_repeater",
 }
+_BEYOND = np.uint64(32)  # all known commands are below
+_UNKNOWN = [number for number in range(33) if number not in _COUNTED]
 _NOTED = (ERROR, NOT_FOUND, CONFIRM, REGISTER)
 
 
@@ -195,11 +197,11 @@ def _count_damage(head: Words, size: Positions, rows: Positions, tally: Tally) -
 
 def _count(command: Words, rows: Positions, tally: Tally) -> None:
     """Count all messages but searches."""
-    for number in np.unique(command).tolist():
-        if number in _COUNTED:
-            tally.add(_COUNTED[number], int(np.count_nonzero(command == number)))
-        else:
-            tally.fault("ca_unknown_command", rows[command == number])
+    amounts = np.bincount(np.minimum(command, _BEYOND).view(np.int64), minlength=_BEYOND + 1)
+    for number, name in _COUNTED.items():
+        tally.add(name, int(amounts[number]))
+    if amounts[_UNKNOWN].any():
+        tally.fault("ca_unknown_command", rows[~np.isin(command, list(_COUNTED))])
 
 
 @dataclass(eq=False)

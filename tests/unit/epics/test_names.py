@@ -122,6 +122,8 @@ def test_names_with_the_same_hash_are_told_apart(monkeypatch, different):
     assert numbers[:30] == numbers[30:]
     assert sorted(numbers[:30]) == list(range(30))
     assert table.names(np.array(numbers[:30])) == [text[:-1] for text in texts]
+    assert take(table, *(text[:-1] + b".X\0" for text in texts)) == numbers[:30]
+    assert table.count == 30
 
 
 def test_too_many_names_with_the_same_hash_get_no_number_at_first(monkeypatch):
