@@ -4,9 +4,11 @@ import pytest
 
 from socs.tango.link import classify
 from socs.tango.names import parse_event, parse_server
-from socs.tango.snapshot import Subscription
+from socs.tango.server import Sample
+from socs.tango.snapshot import Snapshot, Subscription
+from socs.tango.track import EventTracker
 from tests.tango_truth import WIDE, Entry
-from tests.unit.tango.test_track import PATH, Watch, kinds
+from tests.unit.tango.test_track import OTHER, PATH, Watch, kinds
 
 HERE, THERE = parse_server("dserver/here/1"), parse_server("dserver/there/1")
 
@@ -106,3 +108,142 @@ def test_losses_before_a_publisher_is_gone_are_kept() -> None:
     watch.world.unsubscribe("sub0", PATH)
     assert kinds(watch.poll()) == [("removed_subscription", "once")]
     assert (watch.row["lost"], watch.row["status"]) == (4, "gone")
+
+
+def test_what_is_pushed_before_a_subscriber_comes_back_is_counted_from_the_first() -> None:
+    watch = Watch(subscribers=2)
+    watch.push(2)
+    watch.world.deliver("sub1", "pub0", 2)
+    watch.poll()
+    watch.world.stop("pub0")
+    watch.world.start("pub0")
+    watch.world.reconnect("sub1", "pub0")
+    watch.world.push(PATH, 10)
+    watch.world.deliver("sub1", "pub0", 10)
+    assert kinds(watch.poll()) == [("restarted", "once")]
+    (event,) = watch.poll()
+    assert (event.kind, event.subscriber, event.count) == ("lost", "dserver/sub0/x", 10)
+
+
+def test_a_number_of_the_new_count_that_is_told_before_the_restart() -> None:
+    watch = Watch()
+    watch.push(5)
+    watch.poll()
+    watch.world.stop("pub0")
+    watch.world.start("pub0")
+    watch.world.reconnect("sub0", "pub0")
+    watch.push(40, delivered=10)
+    watch.world.drop("sub0", "pub0", 0, 10)
+    watch.world.deliver("sub0", "pub0", 10)
+    assert kinds(watch.poll()) == [("lost", "once"), ("restarted", "once")]
+    assert [watch.poll() for _ in range(4)] == [[], [], [], []]
+    assert watch.row["lost"] == 5  # of 10: a lower bound
+
+
+def test_a_stall_that_ends_while_nobody_looks() -> None:
+    watch = Watch()
+    for _ in range(3):
+        watch.push(10, delivered=0)
+        watch.poll()
+    assert watch.row["status"] == "stalled"
+    watch.world.deliver("sub0", "pub0", 30)
+    watch.poll(hung="sub0")
+    assert kinds(watch.poll()) == [("hung", "end"), ("stalled", "end")]
+    watch.poll()
+    assert watch.row["status"] == "level"
+
+
+def test_events_may_wait_behind_those_of_a_subscription_that_is_gone() -> None:
+    watch = Watch()
+    watch.world.subscribe("sub0", OTHER)
+    watch.poll()
+    watch.poll()
+    watch.world.push(PATH, 5)
+    watch.world.push(OTHER, 1)
+    assert watch.poll() == []
+    watch.world.deliver("sub0", "pub0", 5)
+    watch.world.unsubscribe("sub0", PATH)
+    assert kinds(watch.poll()) == [("removed_subscription", "once")]
+    watch.world.deliver("sub0", "pub0", 1)
+    assert watch.poll() == []
+
+
+def test_a_loss_is_told_while_another_stream_goes_on() -> None:
+    watch = Watch()
+    watch.world.subscribe("sub0", OTHER)
+    watch.poll()
+    watch.poll()
+    watch.world.push(OTHER, 3)
+    watch.world.drop("sub0", "pub0", 0, 3)
+    told = []
+    for _ in range(4):
+        watch.push(2)
+        told += watch.poll()
+    (event,) = told
+    assert (event.kind, event.stream.split("/", 3)[3], event.count) == ("lost", OTHER, 3)
+
+
+def test_asking_twice_in_a_poll_is_not_two_polls() -> None:
+    watch = Watch()
+    watch.push(3, delivered=0)
+    watch.poll()
+    for _ in range(5):
+        for server in ("sub0", "sub0"):
+            watch.tracker.feed(watch.world.sample(server))
+        assert watch.tracker.reconcile(watch.world.now) == []
+    assert watch.row["behind"] == 3
+
+
+def test_a_loss_is_told_while_others_are_worked_off_if_newer_events_arrive() -> None:
+    watch = Watch()
+    third = "pub0/a/b/v2.change"
+    for path in (OTHER, third):
+        watch.world.subscribe("sub0", path)
+    watch.poll()
+    watch.poll()
+    watch.world.push(OTHER, 3)
+    watch.world.drop("sub0", "pub0", 0, 3)
+    told = []
+    for _ in range(4):
+        watch.world.deliver("sub0", "pub0", 2)
+        watch.world.push(third)
+        watch.world.deliver("sub0", "pub0", 1)
+        watch.world.push(PATH, 2)
+        told += watch.poll()
+    (event,) = told
+    assert (event.kind, event.stream.split("/", 3)[3], event.count) == ("lost", OTHER, 3)
+
+
+def test_a_publisher_asked_before_the_subscription_was_there_is_no_measure_of_it() -> None:
+    tracker = EventTracker()
+    stream = parse_event("tango://db:1/a/b/c/d.change")
+
+    def feed(server, begun, ended, published, *entries) -> list:
+        snapshot = Snapshot("1", published, {each.stream: each for each in entries})
+        return tracker.feed(Sample(server, "ok", begun, ended, snapshot))
+
+    feed("there/1", 0, 1, {})
+    feed("here/1", 0, 1, {stream: 1})
+    feed("there/1", 10, 11, {}, entry(0, 0))
+    feed("here/1", 10.1, 10.2, {stream: 1})
+    assert tracker.reconcile(12) == []
+    assert feed("there/1", 20, 21, {}, entry(101, 1)) == []
+    assert tracker.reconciliation(1)[0]["lost"] == 0
+
+
+def test_the_first_events_may_be_of_before_a_restart() -> None:
+    watch = Watch(subscribers=2)
+    watch.world.push(PATH, 6)
+    watch.world.unsubscribe("sub0", PATH)
+    watch.poll()
+    watch.world.subscribe("sub0", PATH)
+    watch.poll()
+    watch.poll()
+    watch.world.push(PATH, 6)
+    watch.world.stop("pub0")
+    watch.world.start("pub0")
+    assert kinds(watch.poll()) == [("restarted", "once")]
+    watch.world.deliver("sub0", "pub0", 6)
+    told = watch.poll()
+    assert not [event for event in told if event.kind == "lost"]
+    assert (watch.row["number"], watch.row["received"], watch.row["lost"]) == (12, 6, 0)
