@@ -8,5 +8,6 @@ agents = {
         "PysmurfController": "pysmurf_controller",
         "PysmurfArchiver": "pysmurf_archiver",
         "SlowSignalBuilder": "slow_signal_builder",
+        "TangoEventMonitor": "tango_event_monitor",
     }.items()
 }

@@ -35,6 +35,7 @@ from socs.counters.tango_files import (
     TANGO_FILES_CONSERVATION,
     TANGO_FILES_NOW,
 )
+from socs.counters.tango_monitor import TANGO_MONITOR
 from socs.counters.udp import UDP
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "TANGO_FILES",
     "TANGO_FILES_CONSERVATION",
     "TANGO_FILES_NOW",
+    "TANGO_MONITOR",
     "TANGO_NOW",
     "TANGO_POLLING",
     "UDP",

@@ -233,7 +233,7 @@ def test_the_archive_of_the_site_is_on_a_mounted_directory() -> None:
     archiver = services(DOCKER / "docker-compose.yml")["ocs-pysmurf-archiver"]
     (mounted,) = [v.split(":")[1] for v in archiver["volumes"] if v.startswith("${ARCHIVE_DIR}")]
     assert settings.data_dir.startswith(f"{mounted}/")  # one that is not there is noticed
-    registering = ("PysmurfMonitor", "SlowSignalBuilder")
+    registering = ("PysmurfMonitor", "SlowSignalBuilder", "TangoEventMonitor")
     assert settings.targets == [
         e["instance-id"] for e in block["agent-instances"] if e["agent-class"] in registering
     ]

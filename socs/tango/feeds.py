@@ -1,0 +1,199 @@
+"""The feeds of the Tango event monitor. For the reactor's thread.
+
+================  ========  ========================================================================
+feed              recorded  contents
+================  ========  ========================================================================
+``tango``         yes       each poll: block ``totals``, and one block for each stream, subscriber
+                            of a stream, and server with statistics of times
+``counters``      yes       each poll: all counters
+``tango_events``  no        what was told: losses, restarts, servers that hang, each at once
+================  ========  ========================================================================
+
+The names of fields are made of those of streams and servers. There is a limit to them: the
+database of the feed keeps every name for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from socs.counters import Counters
+from socs.tango.events import Event
+
+FEED, COUNTERS_FEED, EVENTS_FEED = "tango", "counters", "tango_events"
+NEVER = 1e9  # s; the feed is flushed by us
+MAX_KEPT = 1000  # events kept while the router is away
+MAX_FIELD = 200  # characters of a name; OCS takes 255
+TOTALS = (
+    "servers_followed",
+    "servers_up",
+    "names_followed",
+    "names_refused",
+    "events_published",
+    "events_received",
+    "events_lost",
+    "events_behind",
+    "gaps_found",
+    "links_backlog",
+    "links_stalled",
+    "links_unserved",
+)
+PERCENTILES = ("p50", "p90", "p99")
+
+
+class Field(NamedTuple):
+    """A number of a feed, and what InfluxDB is told of it."""
+
+    name: str
+    value: float
+    tags: Mapping[str, str]
+
+
+class NameTable:
+    """Names of blocks for things that are called anything, at most ``limit`` of them.
+
+    Attributes:
+        refused: things that got no name, each counted once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._refused: set[int] = set()
+
+    @property
+    def refused(self) -> int:
+        """How many things have got no name."""
+        return len(self._refused)
+
+    def name(self, thing: str) -> str | None:
+        """The name of ``thing``, always the same; None if there is no room for one."""
+        known = self._names.get(thing)
+        if known is not None:
+            return known
+        if len(self._names) >= self._limit:
+            if len(self._refused) < self._limit:  # a number, not a list of all that was invented
+                self._refused.add(hash(thing))
+            return None
+        readable = re.sub(r"[^A-Za-z0-9]+", "_", thing).strip("_")
+        readable = f"x{readable}" if not readable[:1].isalpha() else readable
+        if len(readable) > MAX_FIELD or readable in self._taken:
+            digits = hashlib.sha256(thing.encode()).hexdigest()[:10]
+            readable = f"{readable[: MAX_FIELD - 11]}_{digits}"
+        self._names[thing] = readable
+        self._taken.add(readable)
+        return readable
+
+
+class TangoFeeds:
+    """Publishes to the feeds of ``agent`` (an ``ocs.ocs_agent.OCSAgent``).
+
+    Args:
+        agent: the OCS agent.
+        max_names: streams, subscribers and servers that get fields of their own.
+    """
+
+    def __init__(self, agent: Any, max_names: int) -> None:
+        self._agent = agent
+        self._table = NameTable(max_names)
+        self._kept: deque[dict[str, Any]] = deque()
+        agent.register_feed(FEED, record=True, buffer_time=NEVER)
+        agent.register_feed(COUNTERS_FEED, record=True)
+        agent.register_feed(EVENTS_FEED)
+
+    @property
+    def names_refused(self) -> int:
+        """Streams, subscribers and servers without fields, as there was no room for their names."""
+        return self._table.refused
+
+    def tell(self, events: Sequence[Event], offset: float, counters: Counters) -> None:
+        """Publish what was told, or keep it while there is no connection; the oldest go first.
+
+        Args:
+            events: what was told.
+            offset: UNIX time minus the clock of the events [s].
+            counters: must know :data:`socs.counters.TANGO_MONITOR`.
+        """
+        for event in events:
+            row = event.row()
+            self._kept.append({**row, "timestamp": row.pop("time") + offset})
+        while len(self._kept) > MAX_KEPT:
+            self._kept.popleft()
+            counters.add("tells_unpublished")
+        while self._kept and self._agent.is_attached():
+            self._agent.publish_to_feed(EVENTS_FEED, self._kept.popleft())
+
+    def update(self, view: Mapping[str, Any], numbers: Mapping[str, int], now: float) -> None:
+        """Once a poll; ``now`` is the UNIX time [s].
+
+        Args:
+            view: tables ``streams``, ``reconciliation`` and ``performance`` of the tracker.
+            numbers: all counters by name.
+            now: UNIX time [s].
+        """
+        if not self._agent.is_attached():
+            return
+        blocks = {"totals": [Field(name, float(numbers[name]), {}) for name in TOTALS]}
+        blocks["totals"].append(Field("fieldless_names", float(self.names_refused), {}))
+        blocks |= self._blocks(view)
+        for name, fields in blocks.items():
+            self._agent.publish_to_feed(FEED, _message(name, fields, now))
+        self._agent.feeds[FEED].flush_buffer()
+        values = [Field(name, float(value), {}) for name, value in numbers.items()]
+        self._agent.publish_to_feed(COUNTERS_FEED, _message(COUNTERS_FEED, values, now))
+
+    def _blocks(self, view: Mapping[str, Any]) -> dict[str, list[Field]]:
+        found: dict[str, list[Field]] = {}
+        for row in view["streams"]:
+            stream = _path(row["stream"])
+            if name := self._table.name(stream):
+                tags = {"stream": stream, "publisher": _path(row["publisher"])}
+                found[name] = _fields(name, row, ("rate", "published"), tags)
+        for row in view["reconciliation"]:
+            stream, subscriber = _path(row["stream"]), _path(row["subscriber"])
+            if name := self._table.name(f"{stream} to {subscriber}"):
+                tags = {"stream": stream, "subscriber": subscriber}
+                wanted = ("rate", "received", "lost", "behind", "missed")
+                found[name] = _fields(name, row, wanted, tags)
+        for row in view["performance"]:
+            if row["attribute"]:
+                continue
+            server = _path(row["server"])
+            if name := self._table.name(f"times of {server}"):
+                found[name] = [
+                    Field(f"{name}_{kind}_{each}", row[kind][each] or 0.0, {"server": server})
+                    for kind in ("push", "process", "latency")
+                    for each in PERCENTILES
+                ]
+        return found
+
+
+def _path(name: str) -> str:
+    """A name without its database."""
+    return name.partition("://")[2].partition("/")[2] if "://" in name else name
+
+
+def _fields(
+    name: str, row: Mapping[str, Any], wanted: Sequence[str], tags: Mapping[str, str]
+) -> list[Field]:
+    return [Field(f"{name}_{each}", float(row[each]), tags) for each in wanted]
+
+
+def _message(name: str, fields: Sequence[Field], now: float) -> dict[str, Any]:
+    """A message of a recorded feed; with tags for InfluxDB if all fields have some."""
+    message: dict[str, Any] = {
+        "block_name": name,
+        "timestamp": now,
+        "data": {field.name: field.value for field in fields},
+    }
+    if all(field.tags for field in fields):
+        short = len(name) + 1
+        message["influxdb_tags"] = {
+            field.name: {**field.tags, "_field": field.name[short:]} for field in fields
+        }
+    return message
