@@ -10,7 +10,7 @@ it received, needs the publisher, and time to tell what is on its way from what 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -54,10 +54,32 @@ def _is_new_entry(before: Subscription, after: Subscription) -> bool:
     )
 
 
+class Told(NamedTuple):
+    """What the publisher told: its next number, None if it does not know the stream; and when."""
+
+    number: int | None
+    begun: float
+    ended: float
+
+
+class Judged(NamedTuple):
+    """What was known when a link was judged.
+
+    ``top``: last number pushed, None for no stream; ``received``: events received; when the
+    subscriber was asked, and the publisher's answer.
+    """
+
+    top: int | None
+    received: int
+    begun: float
+    told: Told
+
+
 class Link:
     """What is known of one subscriber of one stream.
 
     Args:
+        stream: what it subscribed to.
         entry: its first reply.
         begun, ended: when it was asked and when it had answered [s].
         is_new: whether it was made since the subscriber's reply before.
@@ -102,8 +124,8 @@ class Link:
         self._received_then = self.received  # when the publisher was asked last
         self._renumbered_at = 0.0
         self._strikes = 0
-        self._published: tuple[int | None, float, float] | None = None  # number, begun, ended
-        self._judged: tuple[int | None, int, float, float, float] | None = None
+        self._published: Told | None = None
+        self._judged: Judged | None = None
         self.behind = 0
 
     @property
@@ -186,7 +208,7 @@ class Link:
 
     def _moved_while_awaiting(self, move: Move, before: Subscription) -> Move:
         """The publisher began anew: is a number that went up of its new count, or of the old?"""
-        if self._published is None or self._published[0] is None:
+        if self._published is None or self._published.number is None:
             return move  # there is nothing of the new count
         if move == "new_entry":
             younger = self.entry.received < before.received or self.entry.gaps < before.gaps
@@ -213,7 +235,7 @@ class Link:
 
     def published(self, number: int | None, begun: float, ended: float) -> None:
         """The publisher's next ``number``, None if it does not know the stream."""
-        self._published = number, begun, ended
+        self._published = Told(number, begun, ended)
         if self._is_ahead(number, begun):
             self.publisher_restarted()  # nobody receives what was not yet pushed
         self._received_then = self.received
@@ -227,7 +249,7 @@ class Link:
     def publisher_gone(self, begun: float, ended: float) -> None:
         """There is no publisher: it pushes nothing."""
         if self._published is not None:
-            self._published = self._published[0], begun, ended
+            self._published = Told(self._published.number, begun, ended)
 
     def publisher_restarted(self) -> None:
         """The publisher counts from 1 again."""
@@ -258,11 +280,11 @@ class Link:
         last = self._judged
         if self._hidden:
             return "drains"
-        if last is None or self.entry.received == last[1]:
+        if last is None or self.entry.received == last.received:
             return ""
-        if last[0] is None or self._renumbering:
+        if last.top is None or self._renumbering:
             return "drains"
-        return "passed" if advance(self.entry.number, last[0]) is None else "drains"
+        return "passed" if advance(self.entry.number, last.top) is None else "drains"
 
     def judge(self, *, hold: bool = False) -> None:
         """Once a poll: tell apart what is on its way, what waits, and what will never come.
@@ -276,20 +298,23 @@ class Link:
         self._hidden = False
         if self._published is None or self.status == "gone":
             return
-        number, begun, ended = self._published
-        if self.begun <= self._interrupted[0] or begun <= self._interrupted[1]:
+        told, last = self._published, self._judged
+        if self.begun <= self._interrupted[0] or told.begun <= self._interrupted[1]:
             return
-        last = self._judged
-        if last is not None and (self.begun <= last[3] or begun <= last[4] or self.begun < last[2]):
+        if last is not None and (
+            self.begun <= last.begun
+            or told.begun <= last.told.begun
+            or self.begun < last.told.ended
+        ):
             return
-        if self._renumbering == "seen" and begun >= self._renumbered_at:
+        if self._renumbering == "seen" and told.begun >= self._renumbered_at:
             self._renumbering = ""
         if self._renumbering == "seen":
             return  # the publisher's number is from before
-        if number is None:
-            self._judge_unserved(ended, begun)
+        if told.number is None:
+            self._judge_unserved(told)
             return
-        top = last_used(number)
+        top = last_used(told.number)
         if self._renumbering == "awaited" and self._moves:
             if self._moves < PATIENCE and self.entry.number != top:
                 return  # of the old count or the new one
@@ -298,33 +323,33 @@ class Link:
         if self._renumbering == "awaited":
             at = 0  # nothing of the new count has arrived
         if at is None:
-            if begun >= self._since:
+            if told.begun >= self._since:
                 self._mark = top
             self.status, at = "new", top
         else:
             self._judge_progress(top, at, hold)
         self.behind = advance(at, top) or 0
-        self._judged = top, self.entry.received, ended, self.begun, begun
+        self._judged = Judged(top, self.entry.received, self.begun, told)
 
-    def _judge_unserved(self, ended: float, begun: float) -> None:
-        twice = self._judged is not None and self._judged[0] is None
+    def _judge_unserved(self, told: Told) -> None:
+        twice = self._judged is not None and self._judged.top is None
         if self.status != "unserved":
             self.status = "unserved" if twice else "new"
         self.behind = self.tail
         self.evidence = {"cause": "no_stream"}
-        self._judged = None, self.entry.received, ended, self.begun, begun
+        self._judged = Judged(None, self.entry.received, self.begun, told)
 
     def _judge_progress(self, top: int, at: int, hold: bool) -> None:
         """``top``: last number pushed; ``at``: last number received."""
         last = self._judged
-        if last is None or last[0] is None:
+        if last is None or last.top is None:
             self._strikes = 0
             if last is not None or self.status not in ("stalled", "backlog"):
                 self.status = "new"
             return
         behind = advance(at, top) or 0
-        overdue = (advance(at, last[0]) or 0) > self.tail
-        if self.entry.received != last[1]:
+        overdue = (advance(at, last.top) or 0) > self.tail
+        if self.entry.received != last.received:
             self._strikes = 0
             self.status = "backlog" if overdue else "in_flight" if behind else "level"
         elif overdue and hold:
@@ -332,7 +357,7 @@ class Link:
         elif overdue:
             self._strikes += 1
             if self._strikes >= self.patience - 1:
-                self._judge_end(top, at, behind, grew=top != last[0])
+                self._judge_end(top, at, behind, grew=top != last.top)
         elif self.status != "stalled":
             self._strikes = 0
             self.status = "in_flight" if behind > self.tail else "level"
@@ -355,7 +380,8 @@ class Link:
     def interrupt(self) -> None:
         """One of the two could not be asked: what was told before is no measure of progress."""
         self._judged = None
-        self._interrupted = self.begun, self._published[1] if self._published else self.begun
+        asked = self._published.begun if self._published else self.begun
+        self._interrupted = self.begun, asked
 
     def was_wrong(self) -> None:
         """Some that were taken for lost arrived: be slower to judge."""

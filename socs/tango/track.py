@@ -37,7 +37,7 @@ from socs.tango.states import OUTCOMES
 
 
 class EventTracker:
-    """Follows the event system of many device servers.
+    """Follows the event system of many device servers; for one thread.
 
     Args:
         max_names: streams, subscriptions and open connections followed; further ones are counted
