@@ -240,10 +240,10 @@ class Inventory:
         return self.names.nbytes() + sum(column[: self.end].nbytes for column in columns)
 
     def _columns(self) -> list[NDArray[np.generic]]:
-        return [getattr(self, name) for name in _COLUMNS]
+        return [getattr(self, name) for name in COLUMNS]
 
 
-_COLUMNS = (
+COLUMNS = (
     "asked",
     "first_asked",
     "last_asked",
