@@ -159,6 +159,20 @@ MUTANTS = (
         "tests/unit/slow_signal/test_series.py"
         "::test_a_file_is_registered_once_however_often_it_comes",
     ),
+    Mutant(
+        "patience with a subscriber that was wrongly judged once",
+        "socs/tango/link.py",
+        "            if self._strikes >= self.patience - 1:\n",
+        "            if self._strikes:\n",
+        "tests/unit/tango/test_track.py::test_what_was_taken_for_lost_may_arrive",
+    ),
+    Mutant(
+        "the order in which the events of one Tango server arrive",
+        "socs/tango/link.py",
+        "        elif overdue and hold:\n",
+        "        elif False:\n",
+        "tests/unit/tango/test_track.py::test_other_streams_wait_behind_a_backlog",
+    ),
 )
 
 
