@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from socs.epics.decode.words import Positions
 
-_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in an IPv6 one
+_MAPPED = np.array([0] * 10 + [0xFF] * 2, np.uint8)  # before an IPv4 address in an IPv6 one
 _LONG, _NONE = 254, 255  # first byte of a size: four more bytes follow; there is nothing
 
 
@@ -72,8 +72,8 @@ class Cursor:
     def address(self) -> Positions:
         """The IPv4 address in 16 bytes; 0 if there is none, or one of IPv6."""
         octets = self._bytes(16)
-        head = np.ascontiguousarray(octets[:, :12]).view("V12").reshape(-1)
-        mapped = (head == np.void(_MAPPED)) | (head == np.void(bytes(12)))
+        head = octets[:, : len(_MAPPED)]
+        mapped = (head == _MAPPED).all(axis=1) | ~head.any(axis=1)
         host = np.ascontiguousarray(octets[:, 12:]).view(">u4").reshape(-1).astype(np.int64)
         return np.where(mapped, host, 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-MOST = 10_000
+MOST = 1_000
 
 
 class Conditions:
