@@ -7,6 +7,7 @@ under the cause that stopped it. A table that is exported here has its place on 
 """
 
 from socs.counters.archive import ARCHIVE, ARCHIVE_CONSERVATION, ARCHIVE_NOW
+from socs.counters.capture import CAPTURE, CAPTURE_CONSERVATION, PCAP, PCAP_CONSERVATION
 from socs.counters.core import Conservation, Counter, Counters, imbalances
 from socs.counters.epics import (
     EPICS_ACCOUNTS,
@@ -42,6 +43,8 @@ __all__ = [
     "ARCHIVE",
     "ARCHIVE_CONSERVATION",
     "ARCHIVE_NOW",
+    "CAPTURE",
+    "CAPTURE_CONSERVATION",
     "CONSERVATION",
     "EPICS_ACCOUNTS",
     "EPICS_CA",
@@ -51,6 +54,8 @@ __all__ = [
     "EPICS_TRACKS",
     "FILES",
     "FILES_NOW",
+    "PCAP",
+    "PCAP_CONSERVATION",
     "PYSMURF",
     "SLOW_SIGNAL",
     "SLOW_SIGNAL_CONSERVATION",
