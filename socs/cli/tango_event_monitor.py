@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SocsError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return cli.EXIT_ERROR
+    except KeyboardInterrupt:  # while it was being loaded
+        return cli.EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, `head` for one, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
