@@ -27,6 +27,7 @@ OUR_THREADS = (
     "pull",
     "slow-signal-",
     "readout-listener-",
+    "tango-poll",
 )
 # A shell starts background jobs with SIGINT ignored, and what they start would ignore it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
