@@ -60,7 +60,7 @@ setup(
         "docs": docs,
         "test": test,
         "lint": lint,
-        "demo": slow_signal,
+        "demo": slow_signal + tango,
         "all": plot + tango + epics + web,
     },
     entry_points={

@@ -70,8 +70,9 @@ def change_table(directory: Path, statement: str) -> list[tuple]:
 
 
 def archived_files(directory: Path) -> int:
-    """Files in the archive, without markers and those of the camera."""
-    found = (path for path in (directory / "archive").rglob("*") if path.suffix != ".hdf5")
+    """Files in the archive, without markers and those of the other streams."""
+    others = (".hdf5", ".jsonl")
+    found = (path for path in (directory / "archive").rglob("*") if path.suffix not in others)
     return sum(path.is_file() and "suprsync" not in path.parts for path in found)
 
 
@@ -114,16 +115,30 @@ def test_a_timed_demo_with_losses_and_duplicates_proves_itself(tmp_path):
     assert camera["parts_doubled"] == 10 * camera["packets_doubled"] > 0
     assert camera["archived"] == camera["files"] > 1
     assert camera["wrong"] == 0
+    tango = found["parts"]["tango"]
+    assert tango["pushed"] == tango["told_published"] == tango["told_received"] > 100
+    assert tango["lost"] == tango["told_lost"] == 0
+    assert tango["archived"] == tango["files"] > 0
     assert {"pysmurf-monitor counters", "pysmurf-monitor pysmurf_session_data"} <= set(
         found["feeds"]
     )
     assert len(started) >= 5
     assert_gone(started)
-    assert count_rows(directory) == found["registered"] + camera["files"]
+    assert count_rows(directory) == found["registered"] + camera["files"] + tango["files"]
     assert not (directory / "files").exists()  # all went well
     (copied,) = change_table(directory, "SELECT count(*) FROM pysmurf_files_v1 WHERE copied")
-    assert copied[0] == found["archived"] + camera["archived"]
+    assert copied[0] == found["archived"] + camera["archived"] + tango["archived"]
     assert archived_files(directory) == found["archived"]
+
+
+@pytest.mark.timeout(180)
+def test_a_slow_subscriber_of_tango_is_named_with_what_it_lost(tmp_path):
+    with demo(tmp_path / "demo", "--for", "9", "--fault", "tango-slow") as process:
+        status, out, err = ended(process)
+    assert (status, err) == (0, "")
+    told = r"told: subscriber \S+/slow lost \d+ of sim/pub/2's value1.change"
+    assert re.search(told, " ".join(out.split()))
+    assert "all by the subscriber that was slow" in " ".join(out.split())
 
 
 @pytest.mark.timeout(180)

@@ -15,7 +15,7 @@ from typing import Any
 
 from socs.cli.demo.directory import DemoDirectory
 from socs.cli.demo.numbers import problems
-from socs.cli.demo.run import SETTLE, Demo, DemoSettings
+from socs.cli.demo.run import FAULTS, SETTLE, Demo, DemoSettings
 from socs.cli.demo.view import View, introduction, make_view
 from socs.errors import StorageError
 from socs.options import fraction
@@ -29,10 +29,11 @@ def add_parser(commands: Any) -> None:
     text = (
         "Start a router, a pysmurf monitor, controller and archiver, and a source that writes "
         "files and announces them; a slow-signal builder, and a camera of 32 modules that sends "
-        "packets to it; show what becomes of all that; end with a comparison. Ends with status 1 "
-        "if an announced file is not registered and archived exactly once with the right md5, if "
-        "a value of the camera is not in an archived file, or if losses are not reported exactly. "
-        "Everything is in one directory and bound to 127.0.0.1."
+        "packets to it; Tango device servers, and a monitor of their events; show what becomes of "
+        "all that; end with a comparison. Ends with status 1 if an announced file is not "
+        "registered and archived exactly once with the right md5, if a value of the camera is not "
+        "in an archived file, or if losses are not reported exactly. Everything is in one "
+        "directory and bound to 127.0.0.1."
     )
     parser = commands.add_parser("demo", help="try the main job here", description=text)
     add = parser.add_argument
@@ -44,6 +45,8 @@ def add_parser(commands: Any) -> None:
     add("--drop", type=fraction, default=0.0, metavar="F", help=drop)
     twice = "fraction of the messages and packets to send twice on purpose (0)"
     add("--duplicate", type=fraction, default=0.0, metavar="F", help=twice)
+    fault = "a fault to show; tango-slow: a subscriber takes its time, and loses events of a burst"
+    add("--fault", choices=FAULTS, default="", help=fault)
     where = "directory for all of it, begun anew each time (demo-site)"
     add("--dir", type=Path, default=Path("demo-site"), metavar="DIR", help=where)
     keep = "leave the files written, which are deleted after success (logs, table, archive stay)"
@@ -53,7 +56,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    settings = DemoSettings(args.rate, args.size, args.drop, args.duplicate)
+    settings = DemoSettings(args.rate, args.size, args.drop, args.duplicate, fault=args.fault)
     view = make_view(silent=args.json)
     with DemoDirectory(args.dir) as directory, StopSignals() as stop:
         with Demo(directory, settings) as demo:
@@ -86,6 +89,7 @@ def _run(args: argparse.Namespace) -> int:
 def _watch(demo: Demo, view: View, stop: StopSignals, seconds: float | None) -> None:
     """Show the numbers until it is time to end."""
     while demo.source_runs and not stop.count:
+        demo.watch()
         numbers = demo.numbers()
         view.show(numbers)
         if seconds is not None and numbers.seconds >= seconds:

@@ -187,6 +187,9 @@ class CameraPart:
         ]
         return [AgentInstance("SlowSignalBuilder", BUILDER, options)]
 
+    def prepare(self) -> None:
+        """Nothing."""
+
     def looks(self, site: Site) -> Mapping[str, Callable[[], None]]:
         """The builder's status, its rows, and what it publishes."""
         client = site.client(BUILDER)
@@ -218,6 +221,9 @@ class CameraPart:
         }
         words = [str(word) for pair in options.items() for word in pair]
         self._source = child("camera", [sys.executable, "-m", "socs.sim.camera", *words])
+
+    def watch(self) -> None:
+        """Nothing is due."""
 
     def stop(self) -> None:
         """Have the camera end.

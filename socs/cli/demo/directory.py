@@ -22,7 +22,8 @@ class DemoDirectory:
         data: files table and spool (``SOCS_DATA_DIR``).
         files: what the source writes and announces.
         camera: what the slow-signal builder writes.
-        archive: where the archiver copies both to.
+        tango: what the Tango event monitor writes.
+        archive: where the archiver copies all of that to.
         scripts: what the controller runs.
         truth: what the source says that it did.
 
@@ -36,13 +37,15 @@ class DemoDirectory:
         self.data = self.path / "data"
         self.files = self.path / "files"
         self.camera = self.path / "camera"
+        self.tango = self.path / "tango"
         self.archive = self.path / "archive"
         self.scripts = self.path / "scripts"
         self.truth = self.data / "truth.json"
         self._lock = -1
 
     def __enter__(self) -> DemoDirectory:
-        own = (self.site, self.data, self.files, self.camera, self.archive, self.scripts)
+        written = (self.files, self.camera, self.tango)
+        own = (self.site, self.data, *written, self.archive, self.scripts)
         try:
             self._claim(NOTE.format(", ".join(directory.name for directory in own)))
             for directory in own:
@@ -89,5 +92,5 @@ class DemoDirectory:
 
     def remove_files(self) -> None:
         """Delete what was written to be archived; the copies in the archive stay."""
-        for directory in (self.files, self.camera):
+        for directory in (self.files, self.camera, self.tango):
             shutil.rmtree(directory, ignore_errors=True)

@@ -63,11 +63,17 @@ class Part(Protocol):
     def instances(self) -> Sequence[AgentInstance]:
         """Its agents."""
 
+    def prepare(self) -> None:
+        """Start what must be there before the agents."""
+
     def looks(self, site: Site) -> Mapping[str, Callable[[], None]]:
         """What is to be called again and again in threads, by name. The agents have joined."""
 
     def start(self, child: StartChild) -> None:
         """Start its source."""
+
+    def watch(self) -> None:
+        """Do what is due while the source runs; called several times a second."""
 
     def stop(self) -> None:
         """Have the source end, and its truth be whole.

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from socs.cli.demo import camera
+from socs.cli.demo import camera, tango
 from socs.cli.demo.camera import CameraPart
 from socs.cli.demo.directory import DemoDirectory
 from socs.cli.demo.numbers import Numbers, ScriptRun
 from socs.cli.demo.part import Part
+from socs.cli.demo.tango import TangoPart
 from socs.cli.demo.watch import Differences, FeedCount, RateMeter, Status, Verifier, Watcher
 from socs.errors import OurError
 from socs.sim.leash import Child, Leash
@@ -31,6 +32,7 @@ MONITOR, CONTROLLER = "pysmurf-monitor", "pysmurf-controller"
 ARCHIVER = "pysmurf-archiver"
 SOURCE_ID, SCRIPT_ID = "demo_source", "demo_script"
 ADDRESS_ROOT = "observatory"
+FAULTS = (tango.FAULT,)
 SETTLE = 15.0  # s that the rest may take once the source has ended
 STOP_TIMEOUT = 10.0  # s that a process has to end by itself
 LISTENER = "from ocs.client_cli import main; main()"  # what `ocs-client-cli` is
@@ -50,13 +52,18 @@ with Publisher("demo_script") as pub:
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the source does. ``rate`` in files per second, ``size`` in bytes; as the source's."""
+    """What the sources do. ``rate`` in files per second, ``size`` in bytes; as the source's.
+
+    Attributes:
+        fault: a fault to show, one of :data:`FAULTS`, or "".
+    """
 
     rate: str = "50"
     size: str = "4096"
     drop: float = 0.0
     duplicate: float = 0.0
     seed: int = 0
+    fault: str = ""
 
 
 class Demo:
@@ -66,8 +73,11 @@ class Demo:
         self.directory, self.settings = directory, settings
         self.udp_port = free_port(socket.SOCK_DGRAM)
         self.environment = {"SOCS_DATA_DIR": str(directory.data)} | _blanks()
-        self.left_out = [reason for reason in (camera.missing(),) if reason]
+        self.left_out = [reason for reason in (camera.missing(), tango.missing()) if reason]
         self.parts: list[Part] = []
+        if not tango.missing():
+            slow = settings.fault == tango.FAULT
+            self.parts.append(TangoPart(directory, self.environment, fault=slow))
         if not camera.missing():
             given = {"drop": settings.drop, "duplicate": settings.duplicate}
             self.parts.append(CameraPart(directory, self.environment, **given))
@@ -133,6 +143,9 @@ class Demo:
             ConfigError: crossbar is not installed.
             OurError: something did not start.
         """
+        for part in self.parts:
+            tell(f"preparing {part.name} ...")
+            part.prepare()
         tell("starting the crossbar router ...")
         self.site.start_router()
         tell("starting the agents ...")
@@ -142,9 +155,9 @@ class Demo:
             self.site.wait_joined(name)
         self._start_looking()
         tell("starting the sources ...")
-        self._start_source()
         for part in self.parts:
             part.start(self._child)
+        self._start_source()
         self._start_script()
         for reason in self.left_out:
             tell(reason)
@@ -198,6 +211,11 @@ class Demo:
     def _child(self, name: str, command: list[str]) -> Child:
         log = self.directory.site / "log" / f"{name}.log"
         return self._leash.start(command, log=log, env=self.site.environment() | self.environment)
+
+    def watch(self) -> None:
+        """Have the parts do what is due while the sources run."""
+        for part in self.parts:
+            part.watch()
 
     @property
     def source_runs(self) -> bool:
