@@ -54,6 +54,15 @@ def test_counts_by_name_source_and_class():
     }
 
 
+def test_datagrams_without_requests_do_not_count():
+    inventory = Inventory(SMALL, secret=1)
+    feed(
+        inventory, ("10.0.0.1", 1, request(b"A")), ("10.0.0.1", 1, version()), ("10.0.0.2", 2, b"")
+    )
+    assert len(inventory.sources) == 1
+    assert inventory.sources.datagrams[inventory.sources.number(address("10.0.0.1"), 1)] == 1
+
+
 def test_first_and_last_time():
     inventory = Inventory(SMALL, secret=1)
     (a,) = feed(inventory, request(b"A"), now=1000.5)

@@ -135,6 +135,15 @@ def test_names_that_are_none():
     assert found.tally.counts["pva_name_empty"] == found.tally.counts["pva_name_too_long"] == 1
 
 
+def test_a_size_may_be_none():
+    sent = made.search([(1, b"X" * 5), (2, b"LAST")]).replace(b"\x01\x03tcp", b"\xff")
+    sent = sent.replace(b"\x05XXXXX", b"\xff")
+    found = decoded(sent[:7] + bytes([len(sent) - 8]) + sent[8:])
+    assert names(found) == [b"LAST"]
+    assert found.tally.counts["pva_name_empty"] == 1
+    assert found.tally.examples == {"pva_name_empty": 0}
+
+
 def test_control_and_unknown_messages_are_passed_over():
     control = made.message(2, b"", flags=1, size=0xFFFFFFFF)
     found = decoded(control + made.message(0x50, b"what") + GOOD)
