@@ -28,6 +28,7 @@ OUR_THREADS = (
     "slow-signal-",
     "readout-listener-",
     "tango-poll",
+    "tango-lines",
 )
 # A shell starts background jobs with SIGINT ignored, and what they start would ignore it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
