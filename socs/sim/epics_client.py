@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import sys
 import threading
 import time
@@ -24,9 +25,14 @@ CONNECTED = 2  # of libca's channel_state
 PREEMPTIVE = 1
 
 
+def say(line: str) -> None:
+    """Print a line in one piece: threads do."""
+    os.write(1, f"{line}\n".encode())
+
+
 def tell(name: str, server: str | None) -> None:
     """Print that a name is connected to ``host:port``, or, with None, that it is not."""
-    print(json.dumps({"name": name, "server": server}), flush=True)
+    say(json.dumps({"name": name, "server": server}))
 
 
 def search_libca(names: Sequence[str]) -> None:
@@ -43,7 +49,7 @@ def search_libca(names: Sequence[str]) -> None:
         ca.ca_create_channel(name.encode(), None, None, 0, ctypes.byref(channel))
         channels[name] = channel
     ca.ca_flush_io()
-    print(SEARCHING, flush=True)
+    say(SEARCHING)
     seen = dict.fromkeys(names, False)
     while True:
         for name, channel in channels.items():
@@ -65,7 +71,7 @@ def search_caproto(names: Sequence[str]) -> None:
             tell(pv.name, None)
 
     Context().get_pvs(*names, connection_state_callback=changed)
-    print(SEARCHING, flush=True)
+    say(SEARCHING)
     threading.Event().wait()
 
 
@@ -76,10 +82,10 @@ def search_p4p(names: Sequence[str]) -> None:
     def changed(name: str, value: Any) -> None:
         tell(name, None if isinstance(value, Disconnected) else "")
 
-    # Without a queue of its own pvxs tells updates too; telling a name twice does no harm.
+    # Updates are told as well; telling a name twice does no harm.
     context = Context("pva", nt=False)
     kept = [context.monitor(name, partial(changed, name), notify_disconnect=True) for name in names]
-    print(SEARCHING, flush=True)
+    say(SEARCHING)
     assert len(kept) == len(names)
     threading.Event().wait()
 

@@ -125,7 +125,7 @@ def serve_p4p(pvs: Mapping[str, str]) -> None:
 
 def tell(ca: int = 0, pva: int = 0) -> None:
     """Print the TCP ports of both protocols; 0 for one that is not served."""
-    print(SERVING + json.dumps({"ca": ca, "pva": pva}), flush=True)
+    os.write(1, f"{SERVING}{json.dumps({'ca': ca, 'pva': pva})}\n".encode())
 
 
 SERVERS: dict[str, Callable[[Mapping[str, str]], None]] = {
