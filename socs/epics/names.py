@@ -23,6 +23,7 @@ from socs.errors import ConfigError
 WORDS_PER_NAME = 12  # room on average; of 96 bytes a usual name with a second spelling takes 70
 FIRST_SLOTS = 1 << 12
 MOST_NAMES = 1 << 24  # the bits of a number
+MOST_WORDS = 255  # of a spelling; the decoders let through a quarter of that
 ROUNDS = 8  # of taking names with the same hash one after the other
 
 Numbers = NDArray[np.int32]
@@ -112,7 +113,7 @@ class NameTable:
         self._separator = ord(self.rule.separator)
         self._bad, self._bad_first = self.rule.bad_octets(), self.rule.bad_first_octets()
         # Pages that nobody wrote to take no memory.
-        self._words: Words = np.zeros(most * words_per_name, np.uint64)
+        self._words: Words = np.zeros(most * words_per_name + MOST_WORDS, np.uint64)
         self._filled = 0
         self._slots = _Slots.empty(FIRST_SLOTS)
         self._starts = np.zeros(most, np.uint32)
@@ -153,13 +154,18 @@ class NameTable:
         return int(self.take(text.words, text.at, text.counts)[0])
 
     def take(self, words: Words, at: Positions, counts: Positions) -> Numbers:
-        """The number of each name, known or new; -1 if there is no room for it.
+        """The number of each name, known or new; -1 if there is no room for it, or it is too long.
 
         Args:
             words: memory in which the spellings stand.
             at: shape (n,): where each begins.
             counts: shape (n,): how many words it is, at least 1.
         """
+        if int(counts.max(initial=0)) > MOST_WORDS:
+            numbers = np.full(len(at), -1, np.int32)
+            short = np.flatnonzero(counts <= MOST_WORDS)
+            numbers[short] = self.take(words, at[short], counts[short])
+            return numbers
         texts, order = Texts.sorted(words, at, counts)
         hashes = texts.hashes(self._seed)
         numbers = self._find(texts, hashes)
@@ -278,7 +284,7 @@ class NameTable:
     def _store(self, texts: Texts, which: Positions) -> tuple[Positions, int]:
         """Copy the words of texts; where each begins, and how many there was room for."""
         ends = np.cumsum(texts.counts[which])
-        room = len(self._words) - self._filled
+        room = len(self._words) - MOST_WORDS - self._filled  # one may compare beyond the last
         copied = int(np.searchsorted(ends, room, side="right"))
         words, starts = texts.copied(which[:copied])
         self._words[self._filled : self._filled + len(words)] = words

@@ -126,6 +126,20 @@ def test_names_with_the_same_hash_are_told_apart(monkeypatch, different):
     assert table.count == 30
 
 
+def test_texts_of_other_lengths_with_the_same_hash(monkeypatch):
+    monkeypatch.setattr(Texts, "hashes", lambda self, seed: np.ones(len(self), np.uint64))
+    table = NameTable(3, secret=1, words_per_name=1)
+    assert take(table, b"A\0", b"B\0", b"C\0") == [0, 1, 2]
+    assert take(table, b"LONG" * 500 + b"\0", b"C\0") == [-1, 2]
+
+
+def test_names_beyond_all_measure_get_no_number():
+    table = NameTable(100, secret=1)
+    assert take(table, b"x" * 2040 + b"\0", b"A\0", b"x" * 2039 + b"\0") == [-1, 0, 1]
+    assert table.add(b"y" * 5000) == -1
+    assert (table.count, table.name(1)) == (2, b"x" * 2039)
+
+
 def test_too_many_names_with_the_same_hash_get_no_number_at_first(monkeypatch):
     monkeypatch.setattr(Texts, "hashes", lambda self, seed: np.ones(len(self), np.uint64))
     table = NameTable(100, secret=1)
