@@ -1,4 +1,4 @@
-"""The ``socs`` command: ``socs demo``, ``socs doctor``, ``socs files``, ``socs slow-signal``."""
+"""The ``socs`` command: ``demo``, ``doctor``, ``files``, ``slow-signal``, ``tango``."""
 
 from __future__ import annotations
 
