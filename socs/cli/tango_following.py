@@ -65,7 +65,9 @@ class Following(Closing):
         self.tracker = EventTracker()
         self.dropped = 0
         self._tell = tell or _to_stderr
-        self._polls: queue.SimpleQueue[tuple[float, list[Sample]] | None] = queue.SimpleQueue()
+        self._told_dropped = 0
+        self._polls: queue.SimpleQueue[tuple[float, float, list[Sample]] | None]
+        self._polls = queue.SimpleQueue()
         self._samples: list[Sample] = []
         self._troubles: list[str] = []
         self.poller = Poller(settings, self._samples.append, self._round_ended, self._tell)
@@ -87,7 +89,8 @@ class Following(Closing):
         samples = self._samples[:]
         self._samples.clear()
         if self._polls.qsize() < MOST_WAITING:
-            self._polls.put((time.time(), samples))
+            utc = time.time()
+            self._polls.put((utc, utc - time.monotonic(), samples))
         else:
             self.dropped += 1
 
@@ -106,11 +109,10 @@ class Following(Closing):
             self._tell_troubles()
             yield self._followed(*taken)
 
-    def _followed(self, utc: float, samples: list[Sample]) -> Polled:
-        now = max((sample.ended for sample in samples), default=time.monotonic())
+    def _followed(self, utc: float, offset: float, samples: list[Sample]) -> Polled:
         told = [event for sample in samples for event in self.tracker.feed(sample)]
-        told += self.tracker.reconcile(now)
-        return Polled(utc, utc - time.monotonic(), samples, told)
+        told += self.tracker.reconcile(utc - offset)
+        return Polled(utc, offset, samples, told)
 
     def _tell_troubles(self) -> None:
         """Those that were not there before."""
@@ -122,6 +124,9 @@ class Following(Closing):
         if self._troubles and not troubles:
             self._tell("all is well again")
         self._troubles = troubles
+        if self.dropped > self._told_dropped:
+            self._tell(f"{self.dropped} polls were not shown: what is printed is read too slowly")
+            self._told_dropped = self.dropped
 
 
 def _without_numbers(text: str) -> str:

@@ -1,11 +1,13 @@
 """The command lines that watch real Tango device servers, from start to signal."""
 
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -207,6 +209,31 @@ def test_watch_writes_what_report_reads(site, environ, tmp_path):
     (link,) = told["subscribers"]
     assert stream["published"] > 0
     assert (link["lost"], link["stream"]) == (0, stream["stream"])
+
+
+def test_watch_in_a_terminal_shows_one_picture(site, environ, tmp_path):
+    terminal, end = pty.openpty()
+    words = command("socs.cli.main", "tango", "watch", PUB, SUB, "--period", 0.5, "-o", "polls")
+    environ = {**environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "50"}
+    process = subprocess.Popen(words, env=environ, cwd=tmp_path, stdout=end, stderr=end)
+    os.close(end)
+    shown = b""
+    try:
+        while len(polls_in(tmp_path / "polls")) < 4 or shown.count(b"servers answered") < 3:
+            shown += os.read(terminal, 65536)
+        process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # there is no more when it has ended
+            while more := os.read(terminal, 65536):
+                shown += more
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.decode())
+    assert re.search(rf"{SUB_SERVER} +{STREAM} +\d+ +0 ", text)
+    assert b"\x1b[?25h" in shown.rpartition(b"\x1b[?25l")[2]  # the cursor is back
+    assert "Traceback" not in text
 
 
 @pytest.mark.parametrize(
