@@ -17,6 +17,7 @@ test: $(VENV)/.test $(ROUTER)/.crossbar servers
 	$(BIN)/python -m pytest $(ARGS)
 
 test-slow: $(VENV)/.test $(ROUTER)/.crossbar servers
+	@.ci/need mmdebstrap mmdebstrap || true  # tests that need it are skipped without
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
 
 mutants: $(VENV)/.test servers   ## take promises out of the code and see the tests turn red

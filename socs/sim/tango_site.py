@@ -27,6 +27,7 @@ from socs import frames
 from socs.closing import Closing
 from socs.errors import OurError
 from socs.sim.leash import Child, Leash
+from socs.sim.ports import LOOPBACK
 
 SERVER = "tango_devices"
 DATABASE = "sys/database/2"
@@ -100,8 +101,9 @@ class TangoSite(Closing):
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         for instance in instances:
-            command = [sys.executable, "-m", "socs.sim.tango_devices", instance]
-            command += ["-ORBendPoint", "giop:tcp:127.0.0.1:0"]
+            endpoint = f"giop:tcp:{self.address(instance)}:0"
+            words = [instance, "-ORBendPoint", endpoint]
+            command = self.command(instance, "socs.sim.tango_devices", *words)
             log = self.directory / f"{instance}.log"
             self._servers[instance] = self._leash.start(command, log=log, env=self.env)
         deadline = time.monotonic() + START_TIMEOUT
@@ -112,6 +114,17 @@ class TangoSite(Closing):
                     server.kill()
                     raise OurError(f"{instance} did not start:\n{server.output()[-2000:]}")
                 time.sleep(POLL_PERIOD)
+
+    def command(self, instance: str, module: str, *words: str) -> list[str]:
+        """What to run so that a module runs for a server, or for ``""``, the child that calls.
+
+        Here, on this machine; to be replaced by sites whose servers have hosts of their own.
+        """
+        return [sys.executable, "-m", module, *words]
+
+    def address(self, instance: str) -> str:
+        """The IPv4 address that a server listens on; goes with :meth:`command`."""
+        return LOOPBACK
 
     def pid(self, instance: str) -> int | None:
         """The process of a server, while it runs."""
@@ -175,7 +188,7 @@ class TangoSite(Closing):
 
     def _start_client(self) -> subprocess.Popen[bytes]:
         self._client = subprocess.Popen(
-            [sys.executable, "-m", "socs.sim.tango_client"],
+            self.command("", "socs.sim.tango_client"),
             env=self.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
