@@ -43,9 +43,11 @@ from socs.tango.server import Sample
 from socs.tango.store.series import KIND, SeriesSettings
 from socs.tango.store.writer import LinesWriter
 from socs.tango.track import EventTracker
+from socs.tango.transports import Transports
 
 MAX_ROWS = 500  # of each table in the status
 LAST_EVENTS = 100  # in the status
+NEW_STREAMS = frozenset({"new_publisher", "restarted"})  # kinds of events
 TIMES = frozenset({"since", "answered", "changed", "heard", "seen"})  # of rows, by our clock
 
 View = Mapping[str, Any]
@@ -119,6 +121,7 @@ class EventMonitor:
         self._polled = threading.Condition()
         self._polls = 0
         self._poller = Poller(settings.poll, self._take, self._over, report)
+        self._transports = Transports(settings.poll.tango_host, self._streams)
         self._register: FileRegister | None = None
         self._writer: LinesWriter | None = None
         if settings.files is not None:
@@ -150,6 +153,7 @@ class EventMonitor:
         if self._writer is not None:
             self._writer.start()
         self._poller.start()
+        self._transports.start()
 
     def stop(self, timeout: float = 4.0) -> None:
         """Switch performance monitoring off, complete the file at hand, and end.
@@ -160,6 +164,7 @@ class EventMonitor:
         Raises:
             StorageUnavailable: the spool's disk refuses; all is stopped, though.
         """
+        self._transports.stop()
         self._poller.stop(timeout)
         if self._writer is not None:
             self._writer.close(timeout)
@@ -244,6 +249,8 @@ class EventMonitor:
             totals = self._tracker.totals()
         self._tell(told)
         self._write_poll(samples, totals)
+        if any(event.kind in NEW_STREAMS for event in told) or number == 1:
+            self._transports.look_now()
         with self._polled:
             self._polls += 1
             self._polled.notify_all()
@@ -277,6 +284,15 @@ class EventMonitor:
             self.counters.add("tells_failed")
             self._problems.report("told", f"nobody could be told: {error!r}", time.monotonic())
 
+    def _streams(self) -> dict[str, list[str]]:
+        """All streams, by the admin device of their publisher."""
+        found: dict[str, list[str]] = {}
+        with self._turn:
+            rows = self._tracker.streams(self.settings.max_names)
+        for row in rows:
+            found.setdefault(row["publisher"], []).append(row["stream"])
+        return found
+
     # -- what an operator sees ------------------------------------------------------------------
 
     def view(self) -> View:
@@ -289,6 +305,10 @@ class EventMonitor:
                 "reconciliation": self._tracker.reconciliation(MAX_ROWS),
                 "performance": self._tracker.performance(MAX_ROWS),
             }
+        for row in (*tables["streams"], *tables["reconciliation"]):
+            way = self._transports.way(row["stream"])
+            row["transport"] = way.transport if way else "unknown"
+            row["transport_doubt"] = way.doubt if way else ""
         return {name: [_dated(row, offset) for row in rows] for name, rows in tables.items()}
 
     def numbers(self) -> dict[str, int]:
@@ -327,6 +347,7 @@ class EventMonitor:
             "polling": self._poller.status(),
             "events": events,
             **self.view(),
+            "multicast": self._transports.status(),
             "writer": self._writer.status() if self._writer is not None else None,
         }
         if self._register is None:

@@ -12,6 +12,8 @@ import pytest
 
 from socs.sim.site import AgentInstance, Site
 from socs.sim.tango_site import TangoSite
+from socs.tango.multicast.configuration import EVENT, OBJECT
+from socs.tango.properties import PropertyStore
 from socs.testing import wait_until
 from socs.testing.tango_database import TangoDatabase
 from tests.feeds import listening
@@ -124,12 +126,34 @@ def test_what_was_published_and_received_is_told_and_written(
     assert data["troubles"] == []
     assert data["counters"]["events_lost"] == 0
     assert {row["state"] for row in data["servers"]} == {"up"}
+    row = wait_until(lambda: (found := observatory.link())["transport"] != "unknown" and found, 30)
+    assert (row["transport"], row["transport_doubt"]) == ("unicast", "")
+    assert observatory.data()["multicast"] == {"problem": "", "findings": [], "doubts": {}}
     assert done(observatory.client.rotate_output())[0]
     wait_until(lambda: rows(observatory.env), 20, "a registered file")
     ((path, _),) = rows(observatory.env)
     lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
     assert {line["kind"] for line in lines} == {"poll"}
     assert sum("replies" in line for line in lines) == len(lines) > 1
+
+
+@pytest.mark.timeout(180)
+def test_a_stream_that_the_database_has_on_multicast_and_its_server_has_not_is_in_doubt(
+    site, tmp_path: Path, tango: TangoSite
+) -> None:
+    store = PropertyStore(tango.env["TANGO_HOST"])
+    wanted = ["239.1.1.1", "5000", STREAM]
+    store.write(OBJECT, EVENT, [], wanted)
+    try:
+        observatory = Observatory(site, tmp_path, tango)
+        wait_until(lambda: observatory.data().get("multicast", {}).get("doubts"), 40)
+        row = observatory.link()
+        assert row["transport"] == "multicast to 239.1.1.1:5000"
+        assert "started before that was written" in row["transport_doubt"]
+        findings = observatory.data()["multicast"]["findings"]
+        assert any("239.1.1.1" in each["text"] or STREAM in each["text"] for each in findings)
+    finally:
+        store.write(OBJECT, EVENT, wanted, [])
 
 
 @pytest.mark.timeout(180)

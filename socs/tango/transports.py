@@ -1,0 +1,144 @@
+"""By which way each stream travels: what the Tango database says, and what servers do.
+
+Looked at now and then by a thread, which may wait for the database as long as it takes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from socs.errors import Malformed, OurError
+from socs.tango.endpoints import Endpoints, ask_endpoints
+from socs.tango.multicast.configuration import OBJECT, Configuration
+from socs.tango.multicast.lint import lint
+from socs.tango.multicast.transport import transport_of
+from socs.tango.names import parse_event
+from socs.tango.properties import PropertyStore
+
+PERIOD = 300.0  # s between two looks; a new stream or a restart brings one at once
+PREFIX = "Multicast"  # of the properties
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one stream travels.
+
+    Attributes:
+        transport: ``unicast``, or ``multicast to ADDRESS:PORT``, as the database says.
+        endpoint: of the publisher's unicast events, as it tells it; "" if it does not.
+        doubt: what does not fit together, or "".
+    """
+
+    transport: str
+    endpoint: str = ""
+    doubt: str = ""
+
+
+def way_of(
+    stream: str, streams: Iterable[str], configuration: Configuration, found: Endpoints | None
+) -> Way:
+    """The way of ``stream``.
+
+    Args:
+        stream: its name.
+        streams: of all streams of the same publisher.
+        configuration: of the database.
+        found: what the publisher tells of its sockets; None if it does not.
+
+    Raises:
+        Malformed: one of them is no name of an event.
+    """
+    wanted = transport_of(stream, configuration)
+    if found is None:
+        return Way(str(wanted))
+    any_wanted = any(transport_of(each, configuration).multicast for each in streams)
+    doubt = ""
+    if wanted.multicast and not found.multicast:
+        doubt = (
+            f"the properties say {wanted}, and the server sends nothing by multicast: it was "
+            "started before that was written, has no PGM, or its only subscribers are on its host"
+        )
+    elif found.multicast and not any_wanted:
+        doubt = (
+            "the server sends some event by multicast, and the properties say that none does: "
+            "they were changed after it was started"
+        )
+    return Way(str(wanted), found.event, doubt)
+
+
+class Transports:
+    """Looks every :data:`PERIOD` seconds, in a thread.
+
+    Args:
+        tango_host: ``host:port`` of the database; None for what ``TANGO_HOST`` says.
+        streams: gives the streams that are monitored, by publisher (admin device).
+
+    Raises:
+        ConfigError: pytango is not installed.
+    """
+
+    def __init__(
+        self, tango_host: str | None, streams: Callable[[], Mapping[str, list[str]]]
+    ) -> None:
+        self._host, self._streams = tango_host, streams
+        self._store = PropertyStore(tango_host)
+        self._look_now, self._stopping = threading.Event(), False
+        self._thread = threading.Thread(target=self._run, name="tango-transports", daemon=True)
+        self._ways: dict[str, Way] = {}
+        self._findings: list[dict[str, Any]] = []
+        self._problem = "not looked at yet"
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; a look that is under way ends by itself."""
+        self._stopping = True
+        self._look_now.set()
+
+    def look_now(self) -> None:
+        """Look at once."""
+        self._look_now.set()
+
+    def way(self, stream: str) -> Way | None:
+        """Of a stream, by its full name; None if that is not known yet."""
+        return self._ways.get(stream)
+
+    def status(self) -> dict[str, Any]:
+        """What is known, fit for JSON: findings about the properties, and streams in doubt."""
+        return {
+            "problem": self._problem,
+            "findings": self._findings,
+            "doubts": {stream: way.doubt for stream, way in self._ways.items() if way.doubt},
+        }
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._look()
+                self._problem = ""
+            except OurError as error:
+                self._problem = str(error)
+            self._look_now.wait(PERIOD)
+            self._look_now.clear()
+
+    def _look(self) -> None:
+        configuration = Configuration.of(self._store.read(OBJECT, PREFIX))
+        by_publisher = self._streams()
+        endpoints = ask_endpoints(list(by_publisher), self._host)
+        ways = {}
+        for publisher, streams in by_publisher.items():
+            for stream in streams:
+                try:
+                    ways[stream] = way_of(stream, streams, configuration, endpoints.get(publisher))
+                except Malformed:
+                    continue
+        self._ways = ways
+        self._findings = [
+            {"severity": each.severity, "text": each.text, "remedy": each.remedy}
+            for each in lint(configuration, streams=map(parse_event, ways))
+        ]

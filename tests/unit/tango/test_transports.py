@@ -1,0 +1,57 @@
+"""By which way streams travel, and what does not fit together."""
+
+from __future__ import annotations
+
+import pytest
+
+from socs.errors import Malformed
+from socs.tango.endpoints import Endpoints, endpoints_of
+from socs.tango.multicast.configuration import Configuration
+from socs.tango.transports import way_of
+
+STREAM = "tango://127.0.0.1:10000/lab/pub/1/val.change"
+OTHER = "tango://127.0.0.1:10000/lab/pub/1/other.change"
+MULTICAST = Configuration.of({"MulticastEvent": ["239.1.1.1", "5000", "lab/pub/1/val.change"]})
+UNICAST = Configuration.of({})
+TCP = Endpoints("tcp://127.0.0.1:4000", "tcp://127.0.0.1:4001", multicast=False)
+PGM = Endpoints("tcp://127.0.0.1:4000", "tcp://127.0.0.1:4001", multicast=True)
+
+
+def test_texts_of_a_server_are_read() -> None:
+    texts = ["Heartbeat: tcp://127.0.0.1:37545", "Event: tcp://127.0.0.1:35851"]
+    assert endpoints_of(texts) == Endpoints(
+        "tcp://127.0.0.1:37545", "tcp://127.0.0.1:35851", multicast=False
+    )
+    assert endpoints_of(["Heartbeat: tcp://a:1", "Event: "]) == Endpoints("tcp://a:1", "", False)
+    told = [*texts, "Some event(s) sent using multicast protocol"]
+    assert endpoints_of(told).multicast
+    assert endpoints_of([]) == Endpoints("", "", multicast=False)
+
+
+def test_unicast_has_the_endpoint_of_its_publisher() -> None:
+    way = way_of(STREAM, [STREAM], UNICAST, TCP)
+    assert (way.transport, way.endpoint, way.doubt) == ("unicast", "tcp://127.0.0.1:4001", "")
+
+
+def test_multicast_has_its_group() -> None:
+    way = way_of(STREAM, [STREAM, OTHER], MULTICAST, PGM)
+    assert (way.transport, way.doubt) == ("multicast to 239.1.1.1:5000", "")
+    assert way_of(OTHER, [STREAM, OTHER], MULTICAST, PGM).transport == "unicast"
+    assert way_of(OTHER, [STREAM, OTHER], MULTICAST, PGM).doubt == ""
+
+
+def test_a_server_that_sends_nothing_by_multicast_though_it_should_is_in_doubt() -> None:
+    assert "sends nothing by multicast" in way_of(STREAM, [STREAM], MULTICAST, TCP).doubt
+
+
+def test_a_server_that_sends_by_multicast_though_nothing_should_is_in_doubt() -> None:
+    assert "none does" in way_of(STREAM, [STREAM], UNICAST, PGM).doubt
+
+
+def test_a_server_that_does_not_tell_leaves_no_doubt() -> None:
+    assert way_of(STREAM, [STREAM], MULTICAST, None).doubt == ""
+
+
+def test_what_is_no_event_has_no_way() -> None:
+    with pytest.raises(Malformed):
+        way_of("nonsense", [], UNICAST, TCP)
