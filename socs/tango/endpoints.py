@@ -17,7 +17,7 @@ from typing import Any
 CHILD = "socs.tango.endpoint_child"
 TIMEOUT = 20.0  # s for all servers together
 HEARTBEAT, EVENT = "Heartbeat: ", "Event: "
-MULTICAST = "multicast"  # in the line that a server adds when it has a socket for that
+MULTICAST = "multicast"  # in the line that a server adds to the last text if it sends some so
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,13 @@ class Endpoints:
 
 def endpoints_of(texts: Sequence[str]) -> Endpoints:
     """What the texts of the command ``ZmqEventSubscriptionChange`` with ``info`` say."""
+    lines = [line for text in texts for line in text.splitlines()]
 
     def behind(word: str) -> str:
-        return next((text.removeprefix(word) for text in texts if text.startswith(word)), "")
+        return next((line.removeprefix(word) for line in lines if line.startswith(word)), "")
 
-    others = [text for text in texts if not text.startswith((HEARTBEAT, EVENT))]
-    return Endpoints(behind(HEARTBEAT), behind(EVENT), any(MULTICAST in text for text in others))
+    others = [line for line in lines if not line.startswith((HEARTBEAT, EVENT))]
+    return Endpoints(behind(HEARTBEAT), behind(EVENT), any(MULTICAST in line for line in others))
 
 
 def ask_endpoints(

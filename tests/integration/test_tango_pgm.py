@@ -13,9 +13,11 @@ from socs.sim.lan import Lan
 from socs.sim.leash import Leash
 from socs.sim.tango_site import DATABASE, TangoSite
 from socs.tango.decode import decode
+from socs.tango.endpoints import endpoints_of
 from socs.tango.multicast import EVENT, OBJECT, Configuration, disagreement, transport_of
 from socs.tango.server import Sample
 from socs.tango.track import EventTracker
+from socs.tango.transports import way_of
 from socs.testing import wait_until
 from tests import pgm_packets
 from tests.tango_chroot import inside, tango_root
@@ -156,16 +158,25 @@ def test_data_ready_events_arrive_by_pgm_and_we_say_so(site, wire):
     assert not transport_of(f"{PUB}/{PLAIN}", found).multicast
     assert disagreement(f"{PUB}/{PLAIN}", found, endpoint(site, PLAIN)) is None
 
-    _, texts = site.call(site.admin("pub"), "ZmqEventSubscriptionChange", ["info"])
-    assert texts[1].startswith("Event: tcp://")  # and in the same text:
-    assert texts[1].endswith("\nSome event(s) sent using multicast protocol")
-
     put_multicast(site, ["226.20.21.99", "5099", f"{PUB}/{READY}"])
     told = disagreement(f"{PUB}/{READY}", configuration(site), endpoint(site, READY))
     assert told == (
         f"travels by multicast to {group}:{port}, and the properties say multicast to "
         "226.20.21.99:5099: the server was started before that was written"
     )
+
+
+def test_the_server_tells_of_its_multicast_what_the_monitor_expects(site):
+    _, texts = site.call(site.admin("pub"), "ZmqEventSubscriptionChange", ["info"])
+    streams = [f"{PUB}/{event}" for event in (PLAIN, READY, CHANGE)]
+    ways = [way_of(each, streams, configuration(site), endpoints_of(texts)) for each in streams]
+    assert [way.transport for way in ways] == [
+        "unicast",
+        "multicast to {}:{}".format(*GROUPS[READY]),
+        "multicast to {}:{}".format(*GROUPS[CHANGE]),
+    ]
+    assert {way.doubt for way in ways} == {""}
+    assert {way.endpoint for way in ways} == {endpoint(site, PLAIN)}
 
 
 # -- a kind that it loses -------------------------------------------------------------------------

@@ -23,8 +23,10 @@ def test_texts_of_a_server_are_read() -> None:
         "tcp://127.0.0.1:37545", "tcp://127.0.0.1:35851", multicast=False
     )
     assert endpoints_of(["Heartbeat: tcp://a:1", "Event: "]) == Endpoints("tcp://a:1", "", False)
-    told = [*texts, "Some event(s) sent using multicast protocol"]
-    assert endpoints_of(told).multicast
+    told = [texts[0], f"{texts[1]}\nSome event(s) sent using multicast protocol"]
+    assert endpoints_of(told) == Endpoints(
+        "tcp://127.0.0.1:37545", "tcp://127.0.0.1:35851", multicast=True
+    )
     assert endpoints_of([]) == Endpoints("", "", multicast=False)
 
 
