@@ -137,6 +137,46 @@ def test_after_kill_9_the_file_is_valid_and_the_next_run_cleans_up(site, environ
     assert output.read_bytes().endswith(b"\n")
 
 
+@pytest.fixture
+def slow(site):
+    """Another publisher, and a subscriber whose callbacks take 1 ms."""
+    pub, sub = "slow/bar/pub", "slow/bar/sub"
+    site.add("slowpub", publishers={pub: 1})
+    site.add("slowsub", subscribers={sub: []})
+    site.start("slowpub", "slowsub")
+    site.call(sub, "Subscribe", [f"{pub}/value0.change"])
+    site.call(sub, "Delay", 0.001)
+    yield pub, sub
+    site.kill("slowpub")
+    site.kill("slowsub")
+
+
+def test_who_lost_how_many_is_told(site, slow, environ, tmp_path):
+    """As many as are missing in the truth of the two devices, of the right subscriber."""
+    pub, sub = slow
+    sentence = r"(?m)^\terror\tsubscriber \S+/(\w+) lost (\d+) of (\S+)'s (\S+)$"
+
+    def truly_lost():
+        pushed = site.truth(pub)["pushed"]["value0.change"]
+        return pushed - site.truth(sub)["received"][f"{pub}/value0.change"]
+
+    def told_lost():
+        found = re.findall(sentence, (tmp_path / "stdout").read_text())
+        subjects = {(server, device, event) for server, _, device, event in found}
+        assert subjects <= {("slowsub", pub, "value0.change")}
+        return sum(int(count) for _, count, _, _ in found)
+
+    words = monitor("slow/bar/*", PUB, SUB, "--poll-period", 0.5)
+    with running(words, environ, tmp_path) as process:
+        wait_until(lambda: (tmp_path / "stdout").read_text().count("***") >= 2, 30)
+        site.burst(pub, "value0.change", 50_000)
+        site.call(sub, "Delay", 0.0)
+        wait_until(told_lost, 20, "a loss to be told")
+        wait_until(lambda: told_lost() == truly_lost(), 20, "the number of events lost")
+        process.terminate()
+        assert process.wait(20) == 0
+
+
 def test_wildcards_and_names_that_are_not_there(site, environ, tmp_path):
     words = monitor("foo/bar/*", "no/such/device", PUB_SERVER, "--poll-period", 0.5)
     with running(words, environ, tmp_path) as process:
