@@ -120,7 +120,6 @@ class Transports:
         while not self._stopping:
             try:
                 self._look()
-                self._problem = ""
             except OurError as error:
                 self._problem = str(error)
             self._look_now.wait(PERIOD)
@@ -137,8 +136,9 @@ class Transports:
                     ways[stream] = way_of(stream, streams, configuration, endpoints.get(publisher))
                 except Malformed:
                     continue
-        self._ways = ways
+        self._problem = ""
         self._findings = [
             {"severity": each.severity, "text": each.text, "remedy": each.remedy}
             for each in lint(configuration, streams=map(parse_event, ways))
         ]
+        self._ways = ways  # last: who sees them sees all of it
