@@ -13,6 +13,7 @@ from socs.cli.slow_signal_source import extra
 from socs.cli.tango_tables import moment, print_poll
 from socs.errors import ConfigError, FileNotReady, PeerError, SocsError
 from socs.options import whole
+from socs.tango.limits import MAX_LINE
 from socs.tango.lines import read_line
 from socs.tango.report import Report, told_by_count
 from socs.tango.summary import Section, Summary
@@ -76,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
 def _lines(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
-            yield from file
+            yield from iter(lambda: file.readline(MAX_LINE + 1), b"")
     except OSError as error:
         raise FileNotReady(f"cannot read {path}: {error.strerror}") from error
 

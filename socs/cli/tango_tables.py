@@ -59,7 +59,9 @@ def drawn(head: str, sections: Iterable[Section]) -> RenderableType:
 
 
 def _table(section: Section) -> Table:
-    table = Table(title=section.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=Text(section.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for name in section.columns:
         is_number = bool(section.rows) and isinstance(section.rows[0][name], NUMBERS)
         table.add_column(name, justify="right" if is_number else "left", overflow="fold")

@@ -140,7 +140,7 @@ class LinesWriter(Closing):
     def _at_end(self) -> bool:
         """Has all been done? Waits for something to do, but not long."""
         with self._changed:
-            if (not self._queue or self._series.troubles()) and not self._stopping:
+            if (not self._queue or self._troubles) and not self._stopping:
                 self._changed.wait(PAUSE)
             return self._stopping
 

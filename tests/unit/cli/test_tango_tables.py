@@ -16,7 +16,7 @@ from socs.tango.summary import Section
 
 SECTIONS = [
     Section(
-        "received",
+        "times [us]",
         ("subscriber", "lost", "rate", "missed"),
         [
             {"subscriber": "dserver/[bold]x\x1b[2J", "lost": 12, "rate": 0.123, "missed": None},
@@ -37,7 +37,7 @@ def test_a_pipe_gets_lines_with_tabs():
     print_poll("now", SECTIONS, out)
     assert out.getvalue().splitlines() == [
         "*** now",
-        "received",
+        "times [us]",
         "\tsubscriber\tlost\trate\tmissed",
         "\tdserver/[bold]x\\x1b[2J\t12\t0.1\t",
         "\tdserver/b\t0\t1000000.0\t3",
@@ -54,6 +54,7 @@ def test_a_terminal_gets_tables(monkeypatch):
     assert "\x1b" not in text
     assert re.search(r"subscriber +lost +rate +missed", text)
     assert re.search(r"dserver/\[bold\]x\\x1b\[2J +12 +0.1", text)
+    assert "times [us]" in text
     assert "(7 more)" in text
 
 
