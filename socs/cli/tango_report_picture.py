@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,11 +28,13 @@ def draw(course: Course) -> Figure:
     FigureCanvasAgg(figure)
     rates, losses = figure.subplots(2, 1, sharex=True)
     streams = _greatest(course.rates)
-    _curves(rates, course, streams, {name: parse_event(name).path for name in streams})
+    names = {name: parse_event(name).path for name in streams}
+    _curves(rates, course, streams, names, "steps-pre")  # of the time before each poll
     rates.set_ylabel("published [1/s]")
     _title(rates, "Rates of streams", len(streams), len(course.rates))
     subscribers = _greatest(course.lost)
-    _curves(losses, course, subscribers, {name: parse_server(name).path for name in subscribers})
+    names = {name: parse_server(name).path for name in subscribers}
+    _curves(losses, course, subscribers, names, "steps-post")
     losses.set_ylabel("events lost")
     _title(losses, "Losses of subscribers", len(subscribers), len(course.lost))
     locator = AutoDateLocator()
@@ -48,16 +51,20 @@ def _greatest(curves: Mapping[str, Points]) -> dict[str, Points]:
 
 
 def _curves(
-    axes: Axes, course: Course, curves: Mapping[str, Points], labels: Mapping[str, str]
+    axes: Axes,
+    course: Course,
+    curves: Mapping[str, Points],
+    labels: Mapping[str, str],
+    steps: Literal["steps-pre", "steps-post"],
 ) -> None:
     for (name, points), colour in zip(curves.items(), LINE_COLOURS, strict=False):
         times = np.array([course.times[n] * 1e6 for n, _ in points]).astype("datetime64[us]")
         values = [value for _, value in points]
-        axes.plot(times, values, ".-", drawstyle="steps-post", color=colour, label=labels[name])
+        axes.plot(times, values, ".-", drawstyle=steps, color=colour, label=labels[name])
     axes.set_ylim(bottom=0)
     axes.grid(color=GRID)
     if curves:
-        axes.legend(fontsize="small", loc="upper left")
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def _title(axes: Axes, text: str, drawn: int, there: int) -> None:
