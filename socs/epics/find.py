@@ -95,8 +95,7 @@ class NameFinder:
             return fits
         *middle, last = others
         for piece in filter(None, middle):
-            at = self._next(piece, at)
-            fits &= at <= self._ends
+            at = self._next(piece, at)  # may be in a later line: then it is beyond what comes last
         final = self._ends - len(last)
         fits &= at <= final
         fits[fits] = self._stands(last, final[fits])
