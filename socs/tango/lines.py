@@ -46,7 +46,7 @@ class Replayed(NamedTuple):
 
 def ska_line(samples: Sequence[Sample], utc: float) -> bytes:
     """A poll at ``utc`` (UNIX time [s]) as ska-tango-event-monitor has it."""
-    replies = {_server(sample): _answer(sample) for sample in samples}
+    replies = {name: _answer(sample) for name, sample in _named(samples)}
     return msgspec.json.encode({"time": _iso(utc), "replies": replies})
 
 
@@ -63,8 +63,7 @@ def poll_line(
     """
     replies: dict[str, Any] = {}
     earlier = []
-    for sample in samples:
-        server = _server(sample)
+    for server, sample in _named(samples):
         if server in replies:
             earlier.append({"server": server} | replies[server])
         replies[server] = _answer(sample) | {
@@ -85,9 +84,16 @@ def event_line(event: Event, offset: float) -> bytes:
     return msgspec.json.encode(line | row)
 
 
-def _server(sample: Sample) -> str:
-    """The admin device, without the database."""
-    return parse_server(sample.server).path
+def _named(samples: Sequence[Sample]) -> list[tuple[str, Sample]]:
+    """``samples`` by admin device, without the database unless the same one is in several."""
+    names = [parse_server(sample.server) for sample in samples]
+    known: dict[str, set[str]] = {}
+    for name in names:
+        known.setdefault(name.path, set()).add(name.authority)
+    return [
+        (name.path if len(known[name.path]) == 1 else str(name), sample)
+        for name, sample in zip(names, samples, strict=True)
+    ]
 
 
 def _answer(sample: Sample) -> dict[str, Any]:

@@ -124,6 +124,15 @@ def test_the_other_format_is_that_of_the_peer():
     }
 
 
+def test_servers_of_two_databases_are_told_apart():
+    one, other = (Sample(f"tango://{host}:1/dserver/a/b", "ok", 1.0, 1.1) for host in "hi")
+    third = Sample("tango://h:1/dserver/a/c", "ok", 1.0, 1.1)
+    row = json.loads(ska_line([one, other, third], UTC))
+    assert list(row["replies"]) == [one.server, other.server, "dserver/a/c"]
+    found = read_line(poll_line([one, other, third], UTC, UTC, {}))
+    assert [sample.server for sample in found.samples] == [one.server, other.server, "dserver/a/c"]
+
+
 def test_garbage_in_a_reply_does_not_spoil_the_line():
     reply = (
         b'{"client":{"event_callbacks":{},"perf_stats":[{"att_name":"\xff"\x01","process_micros":1}'
