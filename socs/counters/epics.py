@@ -219,3 +219,47 @@ EPICS_CONSERVATION = (
         ("heartbeats_taken", "heartbeats_elsewhere", "heartbeats_no_room"),
     ),
 )
+
+EPICS_SEARCH = (
+    Counter("search_asked", "names", "searched for by this program"),
+    Counter("search_found", "names", "that at least one server answered"),
+    Counter("search_not_found", "names", "that no server answered, after all attempts"),
+    Counter("search_merged", "names", "asked for while they were searched for already"),
+    Counter("search_requests", "names", "put into datagrams, those of further attempts too"),
+    Counter("search_datagrams", "datagrams", "due to be sent, one to each destination"),
+    Counter("search_answers", "names", "in answers to our searches, also from further servers"),
+    Counter("search_denied", "names", "that a server of PV Access says it does not have"),
+    Counter(
+        "search_stray",
+        "names",
+        "in answers that came too late, or to nothing that was asked",
+        "if there are many, raise the time-out of searches, or find out who sends",
+    ),
+    Counter(
+        "search_foreign",
+        "names",
+        "in answers from hosts outside the subnets of the site; not believed",
+        "add the subnet, or find out who answers",
+    ),
+    Counter("search_refused_off", "names", "not searched for, as searching is switched off"),
+    Counter("search_refused_name", "names", "that can be no name: empty, too long, or with a NUL"),
+    Counter(
+        "search_refused_full",
+        "names",
+        "not searched for, as too many wait",
+        "raise datagrams_per_second, or ask for fewer",
+    ),
+    Counter(
+        "search_send_errors",
+        "datagrams",
+        "that the system did not send",
+        "see the log for the system's reason: mostly there is no route, or the network is down",
+    ),
+    Counter("search_socket_errors", "errors", "of the system when answers were taken"),
+    Counter(
+        "search_handler_errors",
+        "names",
+        "whose outcomes could not be handled: a defect in this program",
+        "report it with the traceback in the log",
+    ),
+)
