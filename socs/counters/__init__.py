@@ -15,6 +15,7 @@ from socs.counters.epics import (
     EPICS_CONSERVATION,
     EPICS_HEARTBEATS,
     EPICS_PVA,
+    EPICS_SEARCH,
     EPICS_TRACKS,
 )
 from socs.counters.files import FILES, FILES_NOW
@@ -51,6 +52,7 @@ __all__ = [
     "EPICS_CONSERVATION",
     "EPICS_HEARTBEATS",
     "EPICS_PVA",
+    "EPICS_SEARCH",
     "EPICS_TRACKS",
     "FILES",
     "FILES_NOW",
