@@ -24,6 +24,8 @@ from socs.tango.server import Sample
 from socs.tango.states import Outcome
 
 POLL, EVENT = "poll", "event"
+LONGEST_POLL = 86_400.0  # s between the time of a poll and those of its samples
+LATEST = 2.0**37  # s; the year 6325, which every program here can print
 FORMATS = ("socs", "ska")  # what a line of a poll may look like
 
 
@@ -181,8 +183,8 @@ def _without_garbage(line: bytes) -> bytes:
 
 
 def _sample(name: str, reply: _Reply, time: float) -> Sample:
-    begun = time if reply.begun is None else reply.begun
-    ended = begun if reply.ended is None else max(begun, reply.ended)
+    begun = _near(reply.begun, time)
+    ended = max(begun, _near(reply.ended, begun))
     outcome, snapshot = outcome_of(reply), None
     reason = reply.error.removeprefix(f"{outcome}: ")
     text = bytes(reply.data)
@@ -194,6 +196,11 @@ def _sample(name: str, reply: _Reply, time: float) -> Sample:
     elif outcome == "ok":
         outcome, reason = "bad_reply", "it has no data"
     return Sample(name, outcome, begun, ended, snapshot, reply.identity, reason)
+
+
+def _near(told: float | None, time: float) -> float:
+    """``told`` if it can be of the poll at ``time``, else ``time``."""
+    return time if told is None or abs(told - time) > LONGEST_POLL else told
 
 
 # What ska-tango-event-monitor notes is the text of the errors, by which they are told apart.
@@ -227,4 +234,7 @@ def _unix(text: str) -> float:
         time = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         raise Malformed(f"no time: {text[:80]!a}") from None
-    return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp()
+    seconds = (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp()
+    if not 0 <= seconds < LATEST:
+        raise Malformed(f"no time of a poll: {text[:80]!a}")
+    return seconds
