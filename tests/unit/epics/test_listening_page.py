@@ -29,7 +29,7 @@ def test_ports_and_settings():
     assert shown["enabled"] == "no"
     for name, value in settings.items():
         assert float(re.sub(r"[ s]", "", shown[name])) == value
-    assert set(shown) == {"Use", "Setting", "enabled", *ports, *settings}
+    assert set(shown) == {"Use", "Setting", "Broadcast", "enabled", *ports, *settings}
 
 
 def test_limits():
