@@ -15,6 +15,7 @@ from socs.cli import (
     host_checks,
     router_checks,
     site_checks,
+    tango_checks,
 )
 from socs.cli.findings import Finding, fail, failed, print_findings
 from socs.cli.host_checks import Listener
@@ -23,6 +24,7 @@ from socs.errors import ConfigError
 from socs.pysmurf.settings import stream_settings
 
 MONITOR, ARCHIVER, BUILDER = "PysmurfMonitor", "PysmurfArchiver", "SlowSignalBuilder"
+TANGO = "TangoEventMonitor"
 Parsed = Mapping[str, argparse.Namespace]  # options by instance id
 
 
@@ -74,6 +76,8 @@ def examine(
     )
     if view is not None:
         found += examine_host(view, parsed)
+        for name in _here(view, parsed, TANGO):
+            found += tango_checks.check_monitor(name, parsed[name], environ)
     return found + host_checks.check_programs()
 
 
