@@ -14,7 +14,7 @@ demo: $(VENV)/.package $(ROUTER)/.crossbar   ## run the main job here: make demo
 	$(BIN)/socs demo $(if $(FOR),--for $(FOR)) $(ARGS)
 
 test: $(VENV)/.test $(ROUTER)/.crossbar servers
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m tests.run $(ARGS)
 
 test-slow: $(VENV)/.test $(ROUTER)/.crossbar servers
 	@.ci/need mmdebstrap mmdebstrap || true  # tests that need it are skipped without

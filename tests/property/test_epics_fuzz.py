@@ -70,6 +70,7 @@ def fuzz(name: str, seconds: float, seed: int) -> None:
         check(datagrams)
 
 
+@pytest.mark.fuzz
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", DECODERS)
 def test_for_a_minute(name):
