@@ -12,6 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 
 from socs.sim.tango_site import TangoSite
@@ -123,8 +124,11 @@ def test_after_kill_9_the_file_is_valid_and_the_next_run_cleans_up(site, environ
     with running(monitor(PUB, "--poll-period", 0.5, "-m", "-o", output), environ, tmp_path) as one:
         wait_until(lambda: len(polls_in(output)) >= 2, 30)
         wait_until(lambda: all(performance(site, PUB_SERVER)))
+        children = psutil.Process(one.pid).children(recursive=True)
         one.kill()
         one.wait()
+    assert children
+    wait_until(lambda: not any(child.is_running() for child in children), 10, "its child to end")
     before = polls_in(output)
     with running(
         monitor(SUB, "--poll-period", 0.5, "-a", "-o", output), environ, tmp_path

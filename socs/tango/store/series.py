@@ -170,7 +170,7 @@ class LinesSeries:
 
     def _append(self, line: bytes, now: float) -> None:
         file = self._current
-        if file is not None and file.size + len(line) >= self._settings.max_bytes:
+        if file is not None and file.size and file.size + len(line) >= self._settings.max_bytes:
             self.rotate()
         if self._current is None:
             self._current = self._begin()
