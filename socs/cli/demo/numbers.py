@@ -108,7 +108,7 @@ def comparisons(numbers: Numbers) -> list[Comparison]:
         Comparison("files announced", numbers.announced, "rows in the table", numbers.registered),
         Comparison("rows", numbers.registered, "md5 verified", numbers.verified),
         Comparison("rows", numbers.registered, "archived, md5 verified", numbers.archived),
-        Comparison("messages dropped on purpose", numbers.dropped, "reported lost", numbers.lost),
+        Comparison("dropped on purpose", numbers.dropped, "reported lost", numbers.lost),
         Comparison("messages sent twice", numbers.duplicated, "recognised", numbers.recognised),
         *(each for part in numbers.parts.values() for each in part.comparisons()),
     ]

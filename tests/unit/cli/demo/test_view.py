@@ -63,7 +63,7 @@ def test_the_summary_says_ok_or_what_is_wrong():
     lines = Lines(console())
     lines.summarise(dataclasses.replace(GOOD, lost=1))
     bad = lines._console.file.getvalue()
-    assert "FAILED: messages dropped on purpose: 3, but reported lost: 1" in bad
+    assert "FAILED: dropped on purpose: 3, but reported lost: 1" in bad
     assert "OK: " not in bad
 
 
