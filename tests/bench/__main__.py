@@ -8,6 +8,7 @@ from tests.bench import (
     bench_slow_signal,
     bench_slow_signal_files,
     bench_slow_signal_path,
+    bench_tango_polling,
     bench_udp,
 )
 
@@ -19,6 +20,7 @@ for bench in (
     bench_slow_signal,
     bench_slow_signal_files,
     bench_slow_signal_path,
+    bench_tango_polling,
     bench_epics_decode,
 ):
     print(f"\n{bench.__doc__.splitlines()[0]}\n")

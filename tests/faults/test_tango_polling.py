@@ -13,6 +13,7 @@ from importlib.util import find_spec
 import psutil
 import pytest
 
+from socs.sim.tango_site import TangoSite
 from socs.testing import wait_until
 from socs.testing.tango_database import TangoDatabase
 from tests.tango_polling import PUBS, SUBS, Watch, build, calm, device, freeze, monitored
@@ -156,7 +157,7 @@ def test_killed_and_stopped_servers_are_told_apart(site, watch):
 def test_a_server_with_a_slow_initialisation_is_busy(shared, watch):
     with watch(shared) as watched:
         since = quiet(watched)
-        shared.call(device("pub1"), "StallInit", 4.0)
+        shared.call(device("pub1"), "StallInit", 2.5)
         with restarting(shared, device("pub1")):
             wait_until(lambda: watched.poll() == HEALTHY | {"pub1": "busy"})
             assert watched.news(since) == {("busy", "pub1")}
@@ -175,6 +176,34 @@ def restarting(site, name):
     )
     admin = site.admin(name.replace("sim/", "").replace("/", ""))
     return subprocess.Popen([sys.executable, "-c", code, admin, name], env=site.env)
+
+
+MANY = [f"many{number}" for number in range(40)]
+
+
+@pytest.mark.slow
+def test_of_many_servers_those_that_hang_keep_no_other_one_waiting(tmp_path, database, watch):
+    with TangoSite(tmp_path / "site", database.host) as site:
+        for number, name in enumerate(MANY):
+            site.add(name, publishers={f"many/pub/{number}": 1})
+        for first in range(0, len(MANY), 8):
+            site.start(*MANY[first : first + 8])
+        with watch(site) as watched:
+            assert watched.poll(2) == dict.fromkeys(MANY, "ok")
+            for hung in (1, 4):
+                for name in MANY[:hung]:
+                    freeze(site, name)
+                told = dict.fromkeys(MANY, "ok") | dict.fromkeys(MANY[:hung], "hung")
+                for _ in range(3):
+                    assert watched.poll() == told
+                    samples = watched.polls[-1].values()
+                    begun = min(each.begun for each in samples if each.outcome == "hung")
+                    ended = max(each.ended for each in samples if each.outcome == "ok")
+                    assert ended < begun + 0.6  # the time-out
+            for name in MANY[:4]:
+                site.thaw(name)
+            wait_until(lambda: watched.poll() == dict.fromkeys(MANY, "ok"))
+            assert watched.news(0) == {("hung", name) for name in MANY[:4]}
 
 
 # -- the database ---------------------------------------------------------------------------------

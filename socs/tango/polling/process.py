@@ -47,7 +47,6 @@ class ChildProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for us; it ends when we do
-            bufsize=0,
         )
         self.pid = self._process.pid
         self.heard = time.monotonic()

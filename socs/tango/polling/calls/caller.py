@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -12,20 +13,29 @@ import tango
 
 T = TypeVar("T")
 
-_Task = tuple[Callable[[], Any], Future[Any]]
-
 
 class Caller:
-    """One thread that makes calls. It never ends a process from ending: it is a daemon."""
+    """One thread that makes calls. It never keeps a process from ending: it is a daemon."""
 
     def __init__(self, name: str) -> None:
-        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
+    def post(self, call: Callable[[], object]) -> None:
+        """Let the thread make a call that raises nothing, after those it was given before."""
+        self._tasks.put(call)
+
     def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Let the thread make a call, after those that it was given before."""
+        """The same for a call whose result, or error, is wanted."""
         future: Future[T] = Future()
-        self._tasks.put((call, future))
+
+        def answer() -> None:
+            try:
+                future.set_result(call())
+            except Exception as error:  # noqa: BLE001  told to whoever waits for the result
+                future.set_exception(error)
+
+        self._tasks.put(answer)
         return future
 
     def end(self) -> None:
@@ -34,12 +44,11 @@ class Caller:
 
     def _run(self) -> None:
         with tango.EnsureOmniThread():
-            while (task := self._tasks.get()) is not None:
-                call, future = task
+            while (call := self._tasks.get()) is not None:
                 try:
-                    future.set_result(call())
-                except Exception as error:  # noqa: BLE001  told to whoever waits for the result
-                    future.set_exception(error)
+                    call()
+                except Exception:  # noqa: BLE001  the thread goes on
+                    traceback.print_exc()
 
 
 def causes(error: Any) -> list[tuple[str, str]]:

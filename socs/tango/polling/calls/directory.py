@@ -81,7 +81,7 @@ class Directory:
         self._identifying_proxy: Any = None
         self._identifier = Caller(f"identify {self.host}")
         self._looker = Caller(f"directory {self.host}")
-        self._looker.submit(self._go_on)
+        self._looker.post(self._go_on)
 
     # -- called by other threads ------------------------------------------------------------------
 
@@ -123,6 +123,8 @@ class Directory:
             except tango.DevFailed as error:
                 reason = failure_of(causes(error))[1]
                 looked = Looked(self.host, (), (), reason, begun, self)
+            except Exception as error:  # noqa: BLE001  it is told, and the next look comes
+                looked = Looked(self.host, (), (), repr(error), begun, self)
             self.looking_since = None
             self._tell(looked)
             self._wake.wait(self._period)

@@ -100,17 +100,19 @@ class ServerWorker:
         self._proxy: Any = None
         self._ping_proxy: Any = None
         self._identities: tuple[Future[str], Future[str]] | None = None
+        self._compared: Any = None  # the identities that told `_process`
+        self._process = ""
         self._gone = ("", "")  # outcome and reason while it is gone
         self._switching = False
         self._monitored = False  # by this connection
-        self._caller.submit(self._connect_first)
+        self._caller.post(self._connect_first)
 
     # -- called by the main thread ----------------------------------------------------------------
 
     def ask(self, number: int) -> None:
         """Ask the server, for the poll of this number."""
         self.asked = number
-        self._caller.submit(lambda: self._ask(number))
+        self._caller.post(lambda: self._ask(number))
 
     def ping(self, number: int) -> None:
         """Find out whether somebody is there, unless the last ping still hangs."""
@@ -118,7 +120,7 @@ class ServerWorker:
             return
         self._pinging = True
         self._pinger = self._pinger or Caller(f"ping {self.server}")
-        self._pinger.submit(lambda: self._tell(self._ping(number)))
+        self._pinger.post(lambda: self._tell(self._ping(number)))
 
     def monitor(self, on: bool) -> None:
         """Switch performance monitoring, as soon as the server can be reached.
@@ -128,7 +130,7 @@ class ServerWorker:
         self.monitors = on
         if not self._switching:
             self._switching = True
-            self._caller.submit(self._switch)
+            self._caller.post(self._switch)
 
     def end(self) -> None:
         """End the threads when they are free."""
@@ -197,6 +199,8 @@ class ServerWorker:
             if outcome != "no_command":  # the next call connects again, who knows to whom
                 self._identities, self._monitored = None, False
             return outcome, begun, reason
+        except Exception as error:  # noqa: BLE001  an answer that pytango chokes on ends no thread
+            return "unknown", begun, repr(error)
 
     def _still_gone(self, outcome: str, reason: str, first: str) -> tuple[str, str]:
         """A server that was gone, and cannot be looked up or tried again yet, is still gone."""
@@ -213,14 +217,19 @@ class ServerWorker:
         """What tells the process apart: told the same before and after connecting, or ""."""
         if self._identities is None:
             return ""
-        try:
-            before, after = (each.result(IDENTITY_WAIT) for each in self._identities)
-        except (TimeoutError, tango.DevFailed):
-            return ""
-        if before != after:
-            self._identities = self._identities[1], self._identify()
-            return ""
-        return after
+        if self._identities is not self._compared:
+            try:
+                before, after = (each.result(IDENTITY_WAIT) for each in self._identities)
+            except TimeoutError:
+                return ""
+            except tango.DevFailed:
+                self._identities = self._identify(), self._identify()
+                return ""
+            if before != after:
+                self._identities = self._identities[1], self._identify()
+                return ""
+            self._compared, self._process = self._identities, after
+        return self._process
 
     def _ping(self, number: int) -> Pinged:
         try:

@@ -1,0 +1,197 @@
+"""How long many Tango servers take to be asked: ``python -m tests.bench.bench_tango_polling``.
+
+Real device servers, each a process of its own, all of which publish to the next one. They are asked
+in turns by:
+
+- ``ours``: `Poller`, with its child process.
+- ``Group``: `tango.Group` in a process of its own, as ska-tango-event-monitor has it: all replies
+  come together.
+- ``Group, 3 s``: the same with Tango's own time-out, which is what it really uses.
+
+"all healthy" is when the last server that answers has been read: by ours as a typed snapshot on the
+other side of a pipe, by the others as JSON. The time-out is the same for the first two. "spread" is
+between asking the first and the last of them, "verdict" when a server that does not answer has been
+told to hang.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from socs.sim.tango_site import TangoSite
+from socs.tango.polling.poller import Poller
+from socs.tango.polling.settings import PollSettings
+from socs.tango.server import Sample
+from socs.testing import wait_until
+from socs.testing.tango_database import TangoDatabase
+
+TIMEOUT, PING = 1.0, 0.5  # s
+PAUSE = 0.3  # s between two polls
+STREAMS = 4  # that each server subscribes to
+STARTED = 8  # servers that are started at one time
+
+
+def names(count: int) -> list[str]:
+    return [f"b{n}" for n in range(count)]
+
+
+@contextmanager
+def servers(directory: Path, count: int) -> Iterator[TangoSite]:
+    """``count`` servers; each subscribes to events of the next one."""
+    with (
+        TangoDatabase(directory / "db") as database,
+        TangoSite(directory / "site", database.host) as site,
+    ):
+        for n, name in enumerate(names(count)):
+            site.add(
+                name, publishers={f"bench/pub/{n}": STREAMS}, subscribers={f"bench/sub/{n}": []}
+            )
+        for first in range(0, count, STARTED):
+            site.start(*names(count)[first : first + STARTED])
+        for n in range(count):
+            publisher = f"bench/pub/{(n + 1) % count}"
+            events = [f"{publisher}/value{k}.change" for k in range(STREAMS)]
+            site.call(f"bench/sub/{n}", "Subscribe", events)
+        yield site
+
+
+class Ours:
+    """The poller. Of each poll: seconds until all healthy ones were read, spread, verdict."""
+
+    def __init__(self, host: str, directory: Path, count: int) -> None:
+        self.polls: list[tuple[float, float, float]] = []
+        self.outcomes: list[int] = []
+        self._samples: list[tuple[Sample, float]] = []
+        settings = PollSettings(
+            tuple(f"tango_devices/{name}" for name in names(count)),
+            directory,
+            period=3600.0,
+            timeout=TIMEOUT,
+            ping_timeout=PING,
+            tango_host=host,
+        )
+        self._poller = Poller(settings, self._take, self._end)
+        self._poller.start()
+        wait_until(lambda: self.polls, 30)
+
+    def _take(self, sample: Sample) -> None:
+        self._samples.append((sample, time.monotonic()))
+
+    def _end(self, number: int) -> None:
+        now, samples, self._samples = time.monotonic(), self._samples, []
+        healthy = [(sample, read) for sample, read in samples if sample.outcome == "ok"]
+        first = min(sample.begun for sample, _ in healthy)
+        spread = max(sample.begun for sample, _ in healthy) - first
+        self.outcomes.append(len(healthy))
+        self.polls.append((max(read for _, read in healthy) - first, spread, now - first))
+
+    def poll(self) -> None:
+        before = len(self.polls)
+        self._poller.poll_now()
+        wait_until(lambda: len(self.polls) > before, 30, period=0.002)
+
+    def close(self) -> None:
+        self._poller.stop(5)
+
+
+class Group:
+    """The peer's way. Of each poll: seconds until all replies were read."""
+
+    def __init__(self, host: str, count: int, timeout: float) -> None:
+        command = [sys.executable, "-m", "tests.bench.tango_group_peer", str(round(timeout * 1000))]
+        command += [f"dserver/tango_devices/{name}" for name in names(count)]
+        self.polls: list[float] = []
+        self.outcomes: list[int] = []
+        self._process = subprocess.Popen(
+            command,
+            env={**os.environ, "TANGO_HOST": host},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._line()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def poll(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        seconds, replies = self._line().split()
+        self.polls.append(float(seconds))
+        self.outcomes.append(int(replies))
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def shown(seconds: Sequence[float]) -> str:
+    """Median and range in milliseconds."""
+    low, high = 1000 * min(seconds), 1000 * max(seconds)
+    return f"{1000 * statistics.median(seconds):8.1f}  ({low:.1f} to {high:.1f})"
+
+
+def compare(site: TangoSite, directory: Path, count: int, polls: int) -> None:
+    host = site.env["TANGO_HOST"]
+    ours = Ours(host, directory, count)
+    groups = {"Group": Group(host, count, TIMEOUT), "Group, 3 s": Group(host, count, 0)}
+    everyone = [ours, *groups.values()]
+    try:
+        for hung in (0, 1, 4):
+            for name in names(count)[:hung]:
+                site.freeze(name)
+            for each in everyone:
+                each.polls.clear()
+                each.outcomes.clear()
+            for _ in range(polls if not hung else max(3, polls // 6)):
+                for each in everyone:
+                    each.poll()
+                    time.sleep(PAUSE)
+            report(hung, ours, groups)
+            for name in names(count)[:hung]:
+                site.thaw(name)
+            time.sleep(PAUSE)
+    finally:
+        for each in everyone:
+            each.close()
+
+
+def report(hung: int, ours: Ours, groups: dict[str, Group]) -> None:
+    print(f"\n{hung} hung, polls: {len(ours.polls)}; milliseconds, median (range)")
+    healthy, spreads, verdicts = zip(*ours.polls, strict=True)
+    rows = {"ours": (healthy, ours.outcomes)}
+    rows |= {name: (group.polls, group.outcomes) for name, group in groups.items()}
+    for name, (seconds, answers) in rows.items():
+        print(f"  {name:11s} all healthy {shown(seconds)}  answers {min(answers)}")
+    print(f"  {'':11s} spread      {shown(spreads)}")
+    if hung:
+        print(f"  {'':11s} verdict     {shown(verdicts)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--servers", type=int, default=40)
+    parser.add_argument("--polls", type=int, default=30)
+    args, _ = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        begun = time.monotonic()
+        with servers(directory, args.servers) as site:
+            print(f"{args.servers} servers are up after {time.monotonic() - begun:.0f} s")
+            compare(site, directory / "state", args.servers, args.polls)
+
+
+if __name__ == "__main__":
+    main()
