@@ -24,7 +24,7 @@ from tests.faults.mounts import private_mounts
 from tests.harness import rows
 
 REPOSITORY = Path(__file__).parents[2]
-KILLS = 4
+KILLS = 3
 
 
 class Writer:

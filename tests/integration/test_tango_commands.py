@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from socs.cli import tango_event_monitor
 from socs.sim.tango_site import TangoSite
 from socs.testing import wait_until
 from socs.testing.tango_database import TangoDatabase
@@ -229,14 +230,10 @@ def test_query_tells_a_moment(site, environ):
     assert re.search(rf"(?m)^\t{SUB_SERVER}\t{STREAM}\t{PUB_SERVER}\t\d+\t\d+\t0\t", table.stdout)
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("no/such/device", "nothing is found for no/such/device"), ("x", "'x' is no name of a Tango")],
-)
-def test_query_of_nothing_fails_and_says_why(site, environ, name, message):
-    done = run(command("socs.cli.main", "tango", "query", name), environ)
+def test_query_of_nothing_fails_and_says_why(site, environ):
+    done = run(command("socs.cli.main", "tango", "query", "no/such/device"), environ)
     assert (done.returncode, done.stdout) == (1, "")
-    assert message in done.stderr
+    assert "nothing is found for no/such/device" in done.stderr
 
 
 def test_watch_writes_what_report_reads(site, environ, tmp_path):
@@ -289,8 +286,11 @@ def test_watch_in_a_terminal_shows_one_picture(site, environ, tmp_path):
         (["a b"], "is no name of a Tango device"),
     ],
 )
-def test_errors_say_what_is_wrong(environ, words, message):
-    done = run(monitor(*words), environ)
-    assert done.returncode in (1, 2)
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_errors_say_what_is_wrong(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.setenv("SOCS_DATA_DIR", str(tmp_path))
+    try:
+        status = tango_event_monitor.main(words)
+    except SystemExit as end:
+        status = end.code
+    assert status in (1, 2)
+    assert message in capsys.readouterr().err
