@@ -116,7 +116,7 @@ class PollRound:
         for group in np.unique(groups[(keys != before) & (before != UNANSWERED)]).tolist():
             self._break(group)
         settled = np.unique(groups[witnesses & (before != UNANSWERED)])
-        settled = settled[(self._open[settled] == 0) & ~self._broken[settled]]
+        settled = settled[self._open[settled] == 0]
         self._settled[settled] = True
         kept = [self._followers(group) for group in settled.tolist()]
         judged = np.concatenate([np.empty(0, np.int64), *kept])

@@ -180,7 +180,12 @@ class EpicsSite(Closing):
             pvs: names and kinds.
             host: on which host of ``hosts``.
             env: ``EPICS_`` variables that are otherwise than those of the site.
+
+        Raises:
+            ConfigError: it runs; what it serves cannot be changed now.
         """
+        if ioc in self._iocs and self._iocs[ioc].alive:
+            raise ConfigError(f"{ioc} runs; end it before it serves something else")
         self._iocs[ioc] = _Ioc(server, dict(pvs), host, dict(env or {}))
 
     def start(self, *iocs: str) -> None:

@@ -123,6 +123,14 @@ def test_a_forced_socket_takes_searches_from_a_server_which_auto_does_not_do(sit
         wait_until(unicast(site), 20)
 
 
+def test_a_socket_that_was_there_before_the_server_takes_nothing_from_it(site):
+    with Heard(site.ports, "sockets") as heard:
+        assert heard.choice.left_out == {}
+        site.start("one")
+        wait_until(unicast(site), 20)
+        assert heard.requests == []
+
+
 @needs_capture
 def test_a_capture_takes_nothing_from_a_server(site):
     site.start("one")

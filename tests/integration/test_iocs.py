@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import psutil
 import pytest
 
-from socs.errors import OurError
+from socs.errors import ConfigError, OurError
 from socs.sim.iocs import EpicsSite, Served
 from socs.sim.lan import Lan
 from socs.testing import LOOPBACK, wait_until
@@ -93,6 +93,8 @@ def test_what_happens_to_a_server_is_in_the_truth_and_seen_by_its_client(site):
     site.start("two")
     site.freeze("two")
     site.thaw("two")
+    with pytest.raises(ConfigError, match="two runs"):
+        site.add("two", {})
     site.stop("two")
     site.restart("two")
     whats = [(each.ioc, each.what) for each in site.happened]

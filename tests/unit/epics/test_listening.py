@@ -1,10 +1,14 @@
 """Which way of listening is chosen, by what there is on a host."""
 
+import numpy as np
 import pytest
 
 from socs.epics.listening import Listening, Surroundings, choose, taken_ports
 from socs.epics.ports import EpicsPorts
 from socs.errors import ConfigError
+from socs.wire.captured import CapturedBatch
+from tests import epics_packets
+from tests.epics_packets import CLIENT
 
 PORTS = {"ca": 5064, "beacons": 5065, "pva": 5076, "heartbeats": 5066, "alive": 5678}
 NO_RIGHT = Surroundings("capture: this process has no CAP_NET_RAW")
@@ -73,6 +77,42 @@ def test_the_table_of_sockets_is_read(tmp_path):
 def test_handlers_are_for_uses_that_there_are():
     with pytest.raises(ConfigError, match="handlers: pvx of ca, beacons"):
         Listening({"pvx": lambda batch: None})
+
+
+def test_each_gets_its_own_of_a_captured_batch_even_if_another_fails():
+    got = {}
+
+    def fail(batch):
+        raise ValueError("failed")
+
+    def take(use, shed=0):
+        def handler(batch):
+            got[use] = batch.datagrams()
+            return shed
+
+        return handler
+
+    def batch(rows):
+        """Of (from port, to port, contents)."""
+        plain = epics_packets.batch([(CLIENT, row[0], row[2]) for row in rows])
+        to = [np.array([row[1] for row in rows], np.uint16), np.zeros(len(rows), np.uint32)]
+        columns = (plain.data, plain.sizes, plain.hosts, plain.ports, plain.received)
+        return CapturedBatch(*columns, None, to[1], to[0])
+
+    listening = Listening({"ca": fail, "beacons": take("beacons"), "pva": take("pva", 1)})
+    rows = [
+        (40000, 5064, b"search"),
+        (5064, 5065, b"beacon"),
+        (5076, 40000, b"answer of PV Access"),
+        (40001, 5065, b"another"),
+    ]
+    with pytest.raises(ValueError, match="failed"):
+        listening._divide(batch(rows))
+    assert got == {"beacons": [b"beacon", b"another"], "pva": [b"answer of PV Access"]}
+    got.clear()
+    assert listening._divide(batch(rows[1:])) == 1
+    assert listening._divide(batch(rows[2:3])) == 1
+    assert got == {"beacons": [b"beacon", b"another"], "pva": [b"answer of PV Access"]}
 
 
 def test_ports_differ_and_are_ports():

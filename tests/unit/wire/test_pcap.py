@@ -83,8 +83,11 @@ def test_pcapng(path, order):
     found, file, _ = read(path, contents[:-3])
     assert [each[4] for each in found] == [b"one"]
     assert "the last block is cut off" in file.cut_off
-    with pytest.raises(Malformed, match=r"block of type 6 .* is damaged"):
-        read(path, contents + pcap_files.enhanced(T0, b"", order, number=2))
+    longer_than_its_block = bytearray(pcap_files.enhanced(T0, bytes(8), order))
+    longer_than_its_block[20:24] = (9).to_bytes(4, "little" if order == "<" else "big")
+    for bad in (pcap_files.enhanced(T0, b"", order, number=2), bytes(longer_than_its_block)):
+        with pytest.raises(Malformed, match=r"block of type 6 .* is damaged"):
+            read(path, contents + bad)
 
 
 def test_what_is_left_out_is_counted_by_cause(path):
