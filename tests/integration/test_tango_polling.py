@@ -110,7 +110,8 @@ def test_names_of_another_database_have_its_authority(site, running, watch, tmp_
 
 
 def test_names_are_changed_and_servers_come_and_go(site, watch):
-    site.add("pub3", publishers={"sim/pub/3": 1})
+    for number in (3, 4):
+        site.add(f"pub{number}", publishers={f"sim/pub/{number}": 1})
     with watch("dserver/tango_devices/pub*", "sim/none/1") as watched:
         assert watched.outcomes() == {"pub1": "ok", "pub2": "ok"}
         assert watched.poller.troubles() == ["nothing is found for sim/none/1"]
@@ -119,7 +120,11 @@ def test_names_are_changed_and_servers_come_and_go(site, watch):
         assert watched.poll()["pub3"] == "ok"
         site.stop("pub3")
         assert watched.poll() == {"pub1": "ok", "pub2": "ok", "pub3": "not_exported"}
-        site.call("sys/database/2", "DbDeleteServer", "tango_devices/pub3")
+        site.start("pub4")
+        watched.wait_known("pub1", "pub2", "pub3", "pub4")  # looked again, and pub3 stays
+        site.stop("pub4")
+        for name in ("pub3", "pub4"):
+            site.call("sys/database/2", "DbDeleteServer", f"tango_devices/{name}")
         watched.wait_known("pub1", "pub2")
         watched.poller.set_names(["sim/sub/*"])
         watched.wait_known("sub1", "sub2")
