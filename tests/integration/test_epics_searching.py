@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -20,6 +21,7 @@ needs_servers = pytest.mark.skipif(
     reason="needs softioc, caproto and p4p (extras epics and test)",
 )
 ON = SearchSettings(enabled=True, datagrams_per_second=50, burst=10, timeout=0.4, attempts=2)
+PATIENT = replace(ON, timeout=1.5)  # a busy machine lets servers wait
 HERE = address(LOOPBACK)
 
 
@@ -83,7 +85,7 @@ def test_names_of_real_servers_are_found_and_a_missing_one_is_not(tmp_path):
                 for each in names
             ]
             assert sorted(map(len, expected)) == [0, 0, 1, 1, 2]
-            with Results(protocol, [(BROADCAST, port)]) as results:
+            with Results(protocol, [(BROADCAST, port)], PATIENT) as results:
                 assert results.search.ask([each.encode() for each in names]) == 5
                 assert results.of(*names) == expected
                 assert results.outcomes[name + "MISSING"].attempts == 2
@@ -99,7 +101,7 @@ def test_a_server_that_was_started_again_has_another_guid(tmp_path):
         name = site.prefix + "A"
         site.add("p4p", {name: "float"}, server="p4p")
         guids = set()
-        with Results("pva", [(BROADCAST, site.ports.pva)]) as results:
+        with Results("pva", [(BROADCAST, site.ports.pva)], PATIENT) as results:
             for _ in range(2):
                 results.outcomes.clear()
                 site.start("p4p")
