@@ -228,16 +228,22 @@ def test_without_the_database_servers_are_polled_and_it_is_named(site, watch, da
         assert watched.news(since) == set()
 
 
-def test_a_server_that_ends_while_the_database_is_away_is_dead_all_the_time(site, watch, database):
+@pytest.mark.parametrize(
+    ("away", "back"),
+    [("kill", "start"), pytest.param("freeze", "thaw", marks=pytest.mark.slow)],
+)
+def test_a_server_that_ends_while_the_database_is_away_is_dead_all_the_time(
+    site, watch, database, away, back
+):
     with watch(site) as watched:
         since = quiet(watched)
-        database.kill()
+        getattr(database, away)()
         site.kill("pub1")
         assert watched.poll() == HEALTHY | {"pub1": "refused"}
         assert watched.poll() == HEALTHY | {"pub1": "refused"}
-        database.start()
+        getattr(database, back)()
         site.start("pub1")
-        wait_until(lambda: watched.poll() == HEALTHY)
+        wait_until(lambda: watched.poll() == HEALTHY, 30)
         told = watched.news(since)
         assert {("dead", "pub1"), ("restarted", "pub1")} <= told
         assert told <= {("dead", "pub1"), ("restarted", "pub1"), ("unserved", "sub1")}

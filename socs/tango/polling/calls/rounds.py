@@ -114,7 +114,9 @@ class Rounds:
         current = self._round
         if current is None or pinged.number != current.number:
             return
-        if pinged.server in current.judged and pinged.outcome not in ("timeout", "delayed"):
+        if pinged.server not in current.judged or pinged.server not in self._members.workers:
+            return
+        if pinged.outcome not in ("timeout", "delayed"):
             self._sentence(current, pinged.server, pinged.outcome, pinged.reason)
 
     def see_to(self, now: float) -> None:
@@ -157,12 +159,14 @@ class Rounds:
         While it is being connected it is not even asked; that may be the database's fault.
         """
         directory = self._members.directory(server)
-        connecting = self._members.workers[server].connecting
-        if connecting and not current.is_since(directory.answered):
+        worker = self._members.workers[server]
+        if not worker.connecting or worker.hung or current.is_since(directory.answered):
+            self._verdict(current, server, "hung", current.judged[server])
+        elif worker.gone[0]:
+            self._verdict(current, server, *worker.gone)
+        else:
             reason = f"the Tango database {directory.host} does not answer"
             self._verdict(current, server, "unknown", reason)
-        else:
-            self._verdict(current, server, "hung", current.judged[server])
 
     def _verdict(self, current: Round, server: str, outcome: str, reason: str) -> None:
         now = time.monotonic()
@@ -171,6 +175,7 @@ class Rounds:
     def _answer(self, current: Round, asked: Asked) -> None:
         current.waiting.discard(asked.server)
         current.judged.pop(asked.server, None)
+        self._members.workers[asked.server].hung = asked.outcome == "hung"
         answer = Answer(
             current.number,
             asked.server,

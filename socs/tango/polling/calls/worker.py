@@ -74,7 +74,9 @@ class ServerWorker:
     Attributes:
         asked: the poll that it is busy with; None if it is free.
         ready: whether a first connection was tried.
-        connecting: whether it is being connected at this moment.
+        connecting: whether it has to be connected before it can be asked.
+        gone: outcome and reason since it was found to be gone, till it answers; else "" and "".
+        hung: whether it was found to hang when it was asked last.
         monitors: whether performance monitoring may be on because of us.
     """
 
@@ -90,7 +92,8 @@ class ServerWorker:
     ) -> None:
         self.server = server
         self.asked: int | None = None
-        self.ready = self.connecting = self.monitors = False
+        self.ready = self.connecting = self.monitors = self.hung = False
+        self.gone = ("", "")
         self._device = device
         self._identify, self._tell = identify, tell
         self._timeout, self._ping_timeout = timeout, ping_timeout
@@ -102,7 +105,6 @@ class ServerWorker:
         self._identities: tuple[Future[str], Future[str]] | None = None
         self._compared: Any = None  # the identities that told `_process`
         self._process = ""
-        self._gone = ("", "")  # outcome and reason while it is gone
         self._switching = False
         self._monitored = False  # by this connection
         self._caller.post(self._connect_first)
@@ -141,23 +143,21 @@ class ServerWorker:
     # -- what its thread does ---------------------------------------------------------------------
 
     def _connect_first(self) -> None:
+        self.connecting = True
         try:
             self._connected()
         except tango.DevFailed:
             pass  # told by the first query
         finally:
+            self.connecting = False
             self._tell(Ready(self.server))
 
     def _connected(self) -> Any:
         """The proxy, made if there is none."""
         if self._proxy is None:
-            self.connecting = True
             before = self._identify()
-            try:
-                proxy = tango.DeviceProxy(self._device)
-                pinging = tango.DeviceProxy(self._device)  # now, while the database answers
-            finally:
-                self.connecting = False
+            proxy = tango.DeviceProxy(self._device)
+            pinging = tango.DeviceProxy(self._device)  # now, while the database answers
             pinging.set_timeout_millis(round(1000 * self._ping_timeout))
             self._ping_proxy = self._ping_proxy or pinging
             proxy.set_timeout_millis(round(1000 * self._timeout))
@@ -170,10 +170,11 @@ class ServerWorker:
         outcome, begun, text = self._query()
         first = outcome
         if was_connected and outcome in ("refused", "unknown"):
+            self._still_gone(outcome, text, first)
             outcome, begun, text = self._query()  # there may be another process
         ended = time.monotonic()
         if outcome == "ok":
-            self._gone = ("", "")
+            self.gone = ("", "")
             told = Asked(self.server, number, "ok", begun, ended, text, self._identity())
         else:
             outcome, text = self._still_gone(outcome, text, first)
@@ -183,6 +184,7 @@ class ServerWorker:
     def _query(self) -> tuple[str, float, str]:
         """The outcome, when it was asked, and the reply or the reason."""
         begun = time.monotonic()
+        self.connecting = self._identities is None
         try:
             lost = self._proxy is not None and self._identities is None
             before = self._identify() if lost else None
@@ -201,16 +203,18 @@ class ServerWorker:
             return outcome, begun, reason
         except Exception as error:  # noqa: BLE001  an answer that pytango chokes on ends no thread
             return "unknown", begun, repr(error)
+        finally:
+            self.connecting = False
 
     def _still_gone(self, outcome: str, reason: str, first: str) -> tuple[str, str]:
         """A server that was gone, and cannot be looked up or tried again yet, is still gone."""
         if outcome in GONE:
-            self._gone = outcome, reason
+            self.gone = outcome, reason
         elif outcome == "delayed" or (outcome == "unknown" and first == "refused"):
-            self._gone = self._gone if self._gone[0] else ("refused", reason)
-            return self._gone
-        elif outcome == "unknown" and self._gone[0]:
-            return self._gone
+            self.gone = self.gone if self.gone[0] else ("refused", reason)
+            return self.gone
+        elif outcome == "unknown" and self.gone[0]:
+            return self.gone
         return outcome, reason
 
     def _identity(self) -> str:
