@@ -55,6 +55,21 @@ def seconds(text: str) -> float:
     return value
 
 
+def mebibytes(text: str) -> float:
+    """A size above 0 [MiB], of less than 1 EiB.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float(1 << 40):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of MiB")
+    return value
+
+
 def whole(least: int) -> Callable[[str], int]:
     """The type of whole numbers from ``least`` up."""
 

@@ -24,6 +24,7 @@ from socs.slow_signal.register import FileRegister
 from socs.slow_signal.seconds import Second
 from socs.slow_signal.settings import StreamSettings, WriterSettings
 from socs.slow_signal.store import Completed
+from socs.slow_signal.store.naming import directory_and_name
 from socs.slow_signal.stream import SlowSignalStream
 
 
@@ -68,8 +69,8 @@ class BuilderSettings:
         """
         if not self.roots:
             raise ConfigError("no files can be written: set --folder or --data-root, and restart")
-        place = os.path.join(writer.folder, writer.file_prefix)
-        if not DataRoots(self.roots).contain(os.path.dirname(os.path.realpath(place))):
+        directory, _ = directory_and_name(writer.folder, writer.file_prefix)
+        if not DataRoots(self.roots).contain(os.path.realpath(directory)):
             raise ConfigError(
                 f"folder {writer.folder}, file_prefix {writer.file_prefix}: outside --data-root "
                 f"{', '.join(self.roots)}"

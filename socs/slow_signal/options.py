@@ -13,7 +13,7 @@ from socs.db.engine import data_dir
 from socs.db.registrar import RowConstants
 from socs.db.spool import DEFAULT_QUOTA
 from socs.errors import ConfigError
-from socs.options import parse_bool, seconds, whole
+from socs.options import mebibytes, parse_bool, seconds, whole
 from socs.slow_signal.builder import BuilderSettings
 from socs.slow_signal.layout import MODULES
 from socs.slow_signal.publish import LOCAL, MODES, PublisherSettings
@@ -155,7 +155,7 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--receive-buffer",
-        type=float,
+        type=mebibytes,
         metavar="MIB",
         help="receive buffer asked of the kernel [MiB] (default: "
         f"{CONFIGURED}{stream.receive_buffer // MIB}); granted up to net.core.rmem_max",
@@ -295,7 +295,7 @@ def _add_table(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--spool-quota",
-        type=float,
+        type=mebibytes,
         default=DEFAULT_QUOTA / MIB,
         metavar="MIB",
         help="disk space for the spool [MiB] (default %(default)g)",

@@ -21,7 +21,9 @@ from socs.slow_signal.readout import DEFAULT_MESSAGE, message_dtype, pack_many
 LOCAL, OUTBOUND, REMOTE = "local", "outbound", "remote"
 MODES = (LOCAL, OUTBOUND, REMOTE)
 HIGH_WATER_MARK = 1000  # messages, as ZMQ has it; 17 MB for each subscriber
+MAX_HIGH_WATER_MARK = 2**31 - 1  # messages; what ZMQ can count
 LINGER = 500  # ms that messages may take to leave when a socket is closed
+_NUMBERS = ("port", "high_water_mark")  # keys in YAML; the others are text
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,10 @@ class PublisherSettings:
             )
         if not 0 <= self.port <= 65_535 or (self.mode == REMOTE and self.port == 0):
             raise ConfigError(f"publisher {self.name}: port {self.port} is none")
-        if self.high_water_mark < 1:
-            raise ConfigError(f"publisher {self.name}: high_water_mark must be at least 1")
+        if not 1 <= self.high_water_mark <= MAX_HIGH_WATER_MARK:
+            raise ConfigError(
+                f"publisher {self.name}: high_water_mark must be from 1 to {MAX_HIGH_WATER_MARK}"
+            )
         message_dtype(self.layout)
 
 
@@ -214,13 +218,15 @@ def publishers_from(config: Mapping[str, Mapping[str, Any]]) -> list[PublisherSe
     for name, keys in config.items():
         if not isinstance(keys, Mapping):
             raise ConfigError(f"ReadoutPublishers: {name} has no keys; it needs ip and port")
-        unknown = keys.keys() - known
+        unknown = {str(key) for key in keys} - known
         lacking = {"ip", "port"} - keys.keys()
         if unknown or lacking:
             what = f"unknown: {', '.join(sorted(unknown))}" if unknown else ""
             what += f"missing: {', '.join(sorted(lacking))}" if lacking else ""
             raise ConfigError(f"ReadoutPublishers: {name}: {what}")
-        if not isinstance(keys["port"], int):
-            raise ConfigError(f"ReadoutPublishers: {name}: port {keys['port']!r} is no number")
+        for key, value in keys.items():
+            kind, what = (int, "number") if key in _NUMBERS else (str, "text")
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ConfigError(f"ReadoutPublishers: {name}: {key} {value!r} is no {what}")
         found.append(PublisherSettings(name, **keys))
     return found

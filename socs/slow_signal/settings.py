@@ -202,7 +202,8 @@ def configuration(content: Any) -> Configuration:
         sections.get("ReadoutAssembler"),
         {"SSReadoutAssembler", "ReadoutPublishers"},
     )
-    publishers = _keys("ReadoutPublishers", parts.get("ReadoutPublishers"), None)
+    named = _keys("ReadoutPublishers", parts.get("ReadoutPublishers"), None)
+    publishers = {str(name): keys for name, keys in named.items()}
     custom = [
         name for name, keys in publishers.items() if isinstance(keys, Mapping) and "class" in keys
     ]

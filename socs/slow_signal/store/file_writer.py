@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -10,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import tables
@@ -22,7 +22,7 @@ from socs.problems import Problems
 from socs.slow_signal.layout import Readouts
 from socs.slow_signal.store import formats
 from socs.slow_signal.store.growing import Completed
-from socs.slow_signal.store.naming import Names
+from socs.slow_signal.store.naming import Names, directory_and_name
 from socs.slow_signal.store.series import FileSeries, SeriesSettings
 
 MIB = 1 << 20
@@ -93,7 +93,7 @@ class SSFileWriter(Closing):
                 layout=layout,
                 attributes=attrs,
                 filters=filters,
-                size_limit=int(filesize_lim * MIB) if filesize_lim else None,
+                size_limit=_size_limit(filesize_lim),
                 flush_every=flush_every,
                 sync_every=sync_every,
             ),
@@ -219,9 +219,18 @@ class SSFileWriter(Closing):
         self._busy_since = None
 
 
+def _size_limit(mib: float | None) -> int | None:
+    """``filesize_lim`` in bytes; None for no limit."""
+    if not mib:
+        return None
+    if not 0 < mib < math.inf:
+        raise ConfigError(f"filesize_lim: {mib:g} is no size in MiB; 0 is for no limit")
+    return int(mib * MIB)
+
+
 def _names(folder: str | PathLike[str], prefix: str, enumerator: str | None) -> Names:
-    below, name = os.path.split(os.path.abspath(folder) + os.sep + prefix)
-    names = Names(Path(below), name, enumerator)
+    below, name = directory_and_name(folder, prefix)
+    names = Names(below, name, enumerator)
     try:
         names.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

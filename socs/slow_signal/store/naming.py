@@ -28,6 +28,20 @@ ENUMERATORS = ("date", "order")
 _DATE = "%Y-%m-%d.%H.%M"
 
 
+def directory_and_name(folder: str | os.PathLike[str], prefix: str) -> tuple[Path, str]:
+    """Where files with ``prefix`` in ``folder`` are, absolute, and how their names begin.
+
+    The prefix may have directories; they are always below the folder.
+
+    Raises:
+        ConfigError: there can be no such directory.
+    """
+    below, name = os.path.split(os.path.abspath(folder) + os.sep + prefix)
+    if "\0" in below:
+        raise ConfigError(f"folder {below!r}: no path has a zero byte")
+    return Path(below), name
+
+
 def journal_of(path: Path) -> Path:
     """Where the journal of the file ``path`` is while it is being written."""
     return path.with_name(path.name + SUFFIX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ import numpy as np
 import tables
 
 from socs.counters import Counters
-from socs.errors import OurError, StorageUnavailable
+from socs.errors import ConfigError, OurError, StorageUnavailable
 from socs.problems import Problems
 from socs.slow_signal.layout import Readouts
 from socs.slow_signal.store import formats
@@ -46,6 +47,9 @@ class SeriesSettings:
         size_limit: bytes of a file; None: no limit.
         flush_every: seconds for which a readout may be lost by a crash of the program.
         sync_every: seconds for which it may be lost by a crash of the machine.
+
+    Raises:
+        ConfigError: a time is none; the message names it.
     """
 
     layout: str = formats.DEFAULT_LAYOUT
@@ -54,6 +58,12 @@ class SeriesSettings:
     size_limit: int | None = None
     flush_every: float = 1.0
     sync_every: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("flush_every", "sync_every"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"{name}: {value:g} is no number of seconds")
 
 
 @dataclass(frozen=True)
