@@ -161,6 +161,7 @@ class Searcher:
         self._waiting: dict[Priority, deque[_Asked]] = {each: deque() for each in Priority}
         self._in_flight: dict[int, _Asked] = {}
         self._ends: deque[tuple[float, int]] = deque()
+        self._last: dict[bytes, list[int]] = {}  # datagrams of the last `due`: channels in them
 
     def __len__(self) -> int:
         """Names without an outcome yet."""
@@ -197,6 +198,7 @@ class Searcher:
     def due(self, now: float) -> list[bytes]:
         """Datagrams to send at once, each to all destinations."""
         datagrams: list[bytes] = []
+        self._last = {}
         while self._first() is not None and self._limiter.take(self._destinations, now):
             names: list[tuple[int, bytes]] = []
             room = self._form.room
@@ -206,11 +208,18 @@ class Searcher:
                     break
                 self._waiting[asked.priority].popleft()
                 names.append((self._send(asked, now), asked.name))
-            datagrams.append(self._form.datagram(self._next_number, self.port, names))
+            datagram = self._form.datagram(self._next_number, self.port, names)
+            datagrams.append(datagram)
+            self._last[datagram] = [cid for cid, _ in names]
             self._next_number = (self._next_number + 1) % NUMBERS
             self.tally.add("search_requests", len(names))
         self.tally.add("search_datagrams", len(datagrams) * self._destinations)
         return datagrams
+
+    def unsent(self, datagram: bytes) -> None:
+        """It was due just now, but could be sent to no destination: that was no attempt."""
+        for cid in self._last.pop(datagram, ()):
+            self._in_flight[cid].attempts -= 1
 
     def _first(self) -> _Asked | None:
         """What is to be sent next. Drops what moved up or was sent meanwhile."""

@@ -13,13 +13,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from socs.closing import Closing
 from socs.counters import EPICS_SEARCH, Counters
 from socs.epics.decode import ca, pva
 from socs.epics.decode.words import Tally
-from socs.epics.limiter import Limiter
+from socs.epics.limiter import MOST_PER_SECOND, Limiter
 from socs.epics.networks import Networks
 from socs.epics.search import Format, Outcome, Priority, Searcher, SearchSettings
 from socs.epics.search_messages import CaFormat, PvaFormat
@@ -40,21 +40,22 @@ log = logging.getLogger(__name__)
 
 
 class SharedLimiter(Limiter):
-    """A limiter for several threads."""
+    """A limiter for several threads. All of a process together are under one cap besides."""
 
-    def __init__(self, rate: float, burst: int) -> None:
-        super().__init__(rate, burst)
-        self._lock = threading.RLock()
+    _cap: ClassVar[Limiter] = Limiter(MOST_PER_SECOND, MOST_PER_SECOND)
+    _lock: ClassVar[threading.RLock] = threading.RLock()
 
     def take(self, datagrams: int, now: float) -> bool:
         """See :class:`socs.epics.limiter.Limiter`."""
         with self._lock:
-            return super().take(datagrams, now)
+            return self.wait(datagrams, now) == 0 and (
+                super().take(datagrams, now) and self._cap.take(datagrams, now)
+            )
 
     def wait(self, datagrams: int, now: float) -> float:
         """See :class:`socs.epics.limiter.Limiter`."""
         with self._lock:
-            return super().wait(datagrams, now)
+            return max(super().wait(datagrams, now), self._cap.wait(datagrams, now))
 
 
 class ActiveSearch(Closing):
@@ -100,7 +101,7 @@ class ActiveSearch(Closing):
             settings,
             form,
             len(self._destinations),
-            limiter=limiter,
+            limiter=limiter or SharedLimiter(settings.datagrams_per_second, settings.burst),
             admit=Networks(admit, "admit") if admit else None,
             first=secrets.randbits(32),
         )
@@ -203,8 +204,10 @@ class ActiveSearch(Closing):
             wait = self._searcher.wait(now)
             self._count(self._searcher)
         for datagram in datagrams:
-            for destination in self._destinations:
-                self._send(sock, datagram, destination)
+            sent = [self._send(sock, datagram, each) for each in self._destinations]
+            if not any(sent):
+                with self._lock:
+                    self._searcher.unsent(datagram)
         if outcomes:
             try:
                 self._on_outcomes(outcomes)
@@ -214,14 +217,16 @@ class ActiveSearch(Closing):
                     log.exception("outcomes of searches could not be handled")
         return min(wait, LONGEST_WAIT)
 
-    def _send(self, sock: socket.socket, datagram: bytes, destination: Destination) -> None:
+    def _send(self, sock: socket.socket, datagram: bytes, destination: Destination) -> bool:
         try:
             sock.sendto(datagram, destination)
+            return True
         except OSError as error:
             self.counters.add("search_send_errors")
             self._report(
                 "send", f"a search could not be sent to {destination[0]}:{destination[1]}: {error}"
             )
+            return False
 
     def _take(self, batch: Batch) -> None:
         with self._lock:

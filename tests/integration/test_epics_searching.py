@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from socs.counters import EPICS_SEARCH, Counters
+from socs.epics.limiter import MOST_PER_SECOND, Limiter
 from socs.epics.search import Priority, SearchSettings, Server
 from socs.epics.searching import ActiveSearch, SharedLimiter
 from socs.errors import ConfigError
@@ -141,6 +142,25 @@ def test_two_that_share_a_limiter_send_no_more_than_one(server):
             server.recv(2000)
 
 
+def test_two_that_share_nothing_are_under_one_cap_all_the_same(server, monkeypatch):
+    monkeypatch.setattr(SharedLimiter, "_cap", Limiter(0.01, 3))
+    port = server.getsockname()[1]
+    settings = SearchSettings(True, MOST_PER_SECOND, MOST_PER_SECOND, timeout=30.0)
+    with (
+        Results("ca", [(LOOPBACK, port)], settings) as one,
+        Results("pva", [(LOOPBACK, port)], settings) as two,
+    ):
+        for number in range(20):
+            for each in (one, two):
+                each.search.ask([b"%d" % number + b"x" * 480])
+        wait_until(lambda: one.counters["search_datagrams"] + two.counters["search_datagrams"] == 3)
+        for _ in range(3):
+            server.recv(2000)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.recv(2000)
+
+
 def test_answers_from_outside_the_subnets_and_junk_change_nothing(server):
     port = server.getsockname()[1]
     with Results("ca", [(LOOPBACK, port)], admit=["10.0.0.0/8"]) as results:
@@ -168,11 +188,13 @@ def test_outcomes_that_cannot_be_handled_are_counted_and_searching_goes_on(serve
         assert results.of("A") == [set()]
 
 
-def test_what_cannot_be_sent_is_counted():
-    with Results("ca", [("192.0.2.1", 5064)], address=LOOPBACK) as results:
+def test_what_cannot_be_sent_is_counted_and_is_not_called_not_found():
+    settings = replace(ON, timeout=0.05)
+    with Results("ca", [("192.0.2.1", 5064)], settings, address=LOOPBACK) as results:
         results.search.ask([b"A"])
-        assert results.of("A") == [set()]
-        assert results.counters["search_send_errors"] == results.counters["search_datagrams"] == 2
+        wait_until(lambda: results.counters["search_send_errors"] > 3 * ON.attempts)
+        assert results.outcomes == {}
+        assert results.search.waiting == 1
         assert any("could not be sent to 192.0.2.1:5064" in text for text in results.problems)
 
 

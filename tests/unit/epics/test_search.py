@@ -197,6 +197,21 @@ def test_it_says_when_there_is_something_to_do():
     assert core.wait(5.0) == 0.0
 
 
+def test_what_could_not_be_sent_was_no_attempt():
+    core = searcher()  # two attempts
+    core.ask([b"A"], Priority.POLL)
+    outcomes, now = [], 0.0
+    for sent in (False, True, False, False, True):
+        (datagram,) = core.due(now)
+        if not sent:
+            core.unsent(datagram)
+        assert outcomes == []
+        now += 1.0
+        outcomes = core.tick(now)
+    assert outcomes == [Outcome(b"A", (), 2, Priority.POLL)]
+    core.unsent(b"something else")
+
+
 def test_each_destination_costs():
     core = searcher(SearchSettings(enabled=True, datagrams_per_second=2, burst=4), destinations=2)
     core.ask([b"x" * 490 + b"%d" % n for n in range(20)], Priority.POLL)
