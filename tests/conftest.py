@@ -29,6 +29,7 @@ OUR_THREADS = (
     "readout-listener-",
     "tango-poll",
     "tango-lines",
+    "epics-events",
 )
 # A shell starts background jobs with SIGINT ignored, and what they start would ignore it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,6 +18,12 @@ from socs.counters.epics import (
     EPICS_SEARCH,
     EPICS_TRACKS,
 )
+from socs.counters.epics_store import (
+    EPICS_SNAPSHOTS,
+    EPICS_STORE,
+    EPICS_STORE_CONSERVATION,
+    EPICS_STORE_NOW,
+)
 from socs.counters.files import FILES, FILES_NOW
 from socs.counters.pysmurf import CONSERVATION, PYSMURF
 from socs.counters.slow_signal import (
@@ -53,6 +59,10 @@ __all__ = [
     "EPICS_HEARTBEATS",
     "EPICS_PVA",
     "EPICS_SEARCH",
+    "EPICS_SNAPSHOTS",
+    "EPICS_STORE",
+    "EPICS_STORE_CONSERVATION",
+    "EPICS_STORE_NOW",
     "EPICS_TRACKS",
     "FILES",
     "FILES_NOW",
