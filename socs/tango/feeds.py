@@ -42,6 +42,7 @@ TOTALS = (
     "links_stalled",
     "links_unserved",
 )
+TIMES = ("push", "process", "latency")  # a block each: a server may measure some of them only
 PERCENTILES = ("p50", "p90", "p99")
 
 
@@ -58,12 +59,14 @@ class NameTable:
 
     Attributes:
         refused: things that got no name, each counted once.
+        with_digits: names that have digits, as they are long, or another one is alike.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._names: dict[str, str] = {}
         self._taken: set[str] = set()
+        self.with_digits: set[str] = set()
         self._refused: set[int] = set()
 
     @property
@@ -71,8 +74,14 @@ class NameTable:
         """How many things have got no name."""
         return len(self._refused)
 
-    def name(self, thing: str) -> str | None:
-        """The name of ``thing``, always the same; None if there is no room for one."""
+    def name(self, thing: str, shown: str = "") -> str | None:
+        """The name of ``thing``, always the same; None if there is no room for one.
+
+        Args:
+            thing: what it is known by.
+            shown: what the name is made of, if not of that; of two things alike the later one
+                gets digits.
+        """
         known = self._names.get(thing)
         if known is not None:
             return known
@@ -80,11 +89,12 @@ class NameTable:
             if len(self._refused) < self._limit:  # a number, not a list of all that was invented
                 self._refused.add(hash(thing))
             return None
-        readable = re.sub(r"[^A-Za-z0-9]+", "_", thing).strip("_")
+        readable = re.sub(r"[^A-Za-z0-9]+", "_", shown or thing).strip("_")
         readable = f"x{readable}" if not readable[:1].isalpha() else readable
         if len(readable) > MAX_FIELD or readable in self._taken:
             digits = hashlib.sha256(thing.encode()).hexdigest()[:10]
             readable = f"{readable[: MAX_FIELD - 11]}_{digits}"
+            self.with_digits.add(readable)
         self._names[thing] = readable
         self._taken.add(readable)
         return readable
@@ -150,27 +160,33 @@ class TangoFeeds:
     def _blocks(self, view: Mapping[str, Any]) -> dict[str, list[Field]]:
         found: dict[str, list[Field]] = {}
         for row in view["streams"]:
-            stream = _path(row["stream"])
-            if name := self._table.name(stream):
-                tags = {"stream": stream, "publisher": _path(row["publisher"])}
+            if name := self._name(row["stream"]):
+                tags = self._tags(name, row, "stream", "publisher")
                 found[name] = _fields(name, row, ("rate", "published"), tags)
         for row in view["reconciliation"]:
-            stream, subscriber = _path(row["stream"]), _path(row["subscriber"])
-            if name := self._table.name(f"{stream} to {subscriber}"):
-                tags = {"stream": stream, "subscriber": subscriber}
+            if name := self._name(row["stream"], " to ", row["subscriber"]):
+                tags = self._tags(name, row, "stream", "subscriber")
                 wanted = ("rate", "received", "lost", "behind", "missed")
                 found[name] = _fields(name, row, wanted, tags)
         for row in view["performance"]:
-            if row["attribute"]:
+            if row["attribute"] or not (name := self._name("times of ", row["server"])):
                 continue
-            server = _path(row["server"])
-            if name := self._table.name(f"times of {server}"):
-                found[name] = [
-                    Field(f"{name}_{kind}_{each}", row[kind][each] or 0.0, {"server": server})
-                    for kind in ("push", "process", "latency")
-                    for each in PERCENTILES
-                ]
+            tags = self._tags(name, row, "server")
+            for kind in TIMES:
+                if all(row[kind][each] is not None for each in PERCENTILES):
+                    times = {f"{kind}_{each}": row[kind][each] for each in PERCENTILES}
+                    found[f"{name}_{kind}"] = _fields(name, times, [*times], tags)
         return found
+
+    def _tags(self, name: str, row: Mapping[str, Any], *keys: str) -> dict[str, str]:
+        """The names in a row; with their databases if another one is called the same without."""
+        if name in self._table.with_digits:
+            return {key: row[key] for key in keys}
+        return {key: _path(row[key]) for key in keys}
+
+    def _name(self, *words: str) -> str | None:
+        """Made without databases, so that it stays the same when one moves."""
+        return self._table.name("".join(words), "".join(map(_path, words)))
 
 
 def _path(name: str) -> str:
@@ -181,7 +197,7 @@ def _path(name: str) -> str:
 def _fields(
     name: str, row: Mapping[str, Any], wanted: Sequence[str], tags: Mapping[str, str]
 ) -> list[Field]:
-    return [Field(f"{name}_{each}", float(row[each]), tags) for each in wanted]
+    return [Field(f"{name}_{each}", float(row[each]), {**tags, "_field": each}) for each in wanted]
 
 
 def _message(name: str, fields: Sequence[Field], now: float) -> dict[str, Any]:
@@ -192,8 +208,5 @@ def _message(name: str, fields: Sequence[Field], now: float) -> dict[str, Any]:
         "data": {field.name: field.value for field in fields},
     }
     if all(field.tags for field in fields):
-        short = len(name) + 1
-        message["influxdb_tags"] = {
-            field.name: {**field.tags, "_field": field.name[short:]} for field in fields
-        }
+        message["influxdb_tags"] = {field.name: {**field.tags} for field in fields}
     return message

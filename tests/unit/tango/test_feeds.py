@@ -81,20 +81,37 @@ def test_streams_and_subscribers_have_fields_and_tags(agent: Agent) -> None:
     assert agent.block("totals")["data"]["events_lost"] == 3.0
 
 
-def test_times_have_their_percentiles(agent: Agent) -> None:
-    times = {"p50": 1.0, "p90": None, "p99": 3.0}
+def test_times_have_their_percentiles_as_far_as_they_are_measured(agent: Agent) -> None:
+    times, none = {"p50": 1.0, "p90": 2.0, "p99": 3.0}, {"p50": None, "p90": None, "p99": None}
     row = {"server": "tango://h:1/dserver/pub/1", "attribute": ""}
     shown = view([]) | {
         "performance": [
-            {**row, "push": times, "process": times, "latency": times},
+            {**row, "push": times, "process": none, "latency": none},
             {**row, "attribute": "val", "process": times, "latency": times},
         ]
     }
     TangoFeeds(agent, 10).update(shown, NUMBERS, 5.0)
-    data = agent.block("times_of_dserver_pub_1")["data"]
-    assert len(data) == 9
-    assert data["times_of_dserver_pub_1_push_p50"] == 1.0
-    assert data["times_of_dserver_pub_1_latency_p90"] == 0.0  # nothing was measured
+    push = agent.block("times_of_dserver_pub_1_push")
+    assert push["data"] == {
+        "times_of_dserver_pub_1_push_p50": 1.0,
+        "times_of_dserver_pub_1_push_p90": 2.0,
+        "times_of_dserver_pub_1_push_p99": 3.0,
+    }
+    assert push["influxdb_tags"]["times_of_dserver_pub_1_push_p50"] == {
+        "server": "dserver/pub/1",
+        "_field": "push_p50",
+    }
+    blocks = [m["block_name"] for feed, m in agent.published if feed == FEED]
+    assert blocks == ["totals", "times_of_dserver_pub_1_push"]
+
+
+def test_streams_of_one_name_in_two_databases_are_told_apart(agent: Agent) -> None:
+    other = STREAM.replace("//h:1/", "//g:1/")
+    TangoFeeds(agent, 10).update(view([STREAM, other]), NUMBERS, 5.0)
+    blocks = [m for feed, m in agent.published if feed == FEED and m["block_name"] != "totals"]
+    assert len({m["block_name"] for m in blocks}) == 4
+    tags = [next(iter(m["influxdb_tags"].values()))["stream"] for m in blocks]
+    assert tags == ["lab/pub/1/val.change", other] * 2
 
 
 def test_ten_thousand_names_get_no_more_fields_than_there_is_room_for(agent: Agent) -> None:
