@@ -39,6 +39,7 @@ from socs.tango.names import parse_server
 from socs.tango.polling.patterns import parse_pattern
 from socs.tango.polling.poller import Poller
 from socs.tango.polling.settings import PollSettings
+from socs.tango.rows import dated
 from socs.tango.server import Sample
 from socs.tango.store.series import KIND, SeriesSettings
 from socs.tango.store.writer import LinesWriter
@@ -46,9 +47,9 @@ from socs.tango.track import EventTracker
 from socs.tango.transports import Transports
 
 MAX_ROWS = 500  # of each table in the status
+LEAVE_OUT_POLLS, LEAVE_OUT_TIME = 3, 10.0  # s; after names changed, until old ones are not asked
 LAST_EVENTS = 100  # in the status
 NEW_STREAMS = frozenset({"new_publisher", "restarted"})  # kinds of events
-TIMES = frozenset({"since", "answered", "changed", "heard", "seen"})  # of rows, by our clock
 
 View = Mapping[str, Any]
 
@@ -67,6 +68,7 @@ class MonitorSettings:
         create_table: create the files table if it is missing.
         max_names: streams, subscriptions and open connections that are followed.
         forget_after: names and servers not seen for so long are forgotten [s].
+        feed_rows: of each table that are given out after a poll.
     """
 
     poll: PollSettings
@@ -78,6 +80,7 @@ class MonitorSettings:
     create_table: bool = True
     max_names: int = MAX_NAMES
     forget_after: float = FORGET_AFTER
+    feed_rows: int = MAX_ROWS
 
 
 class EventMonitor:
@@ -117,9 +120,11 @@ class EventMonitor:
         )
         self._samples: list[Sample] = []  # of the poll under way
         self._last_events: deque[dict[str, Any]] = deque(maxlen=LAST_EVENTS)
-        self._leave_out_absent = False
+        self._naming = threading.Lock()  # one change of names at a time
+        self._leave_out = 0, 0.0  # servers that are not asked: for so many polls, and until then
+        self._answering: frozenset[str] = frozenset()  # publishers, in the last poll
         self._polled = threading.Condition()
-        self._polls = 0
+        self._over_at_last = 0  # number of a poll
         self._poller = Poller(settings.poll, self._take, self._over, report)
         self._transports = Transports(settings.poll.tango_host, self._streams)
         self._register: FileRegister | None = None
@@ -174,11 +179,14 @@ class EventMonitor:
     # -- what an operator does ------------------------------------------------------------------
 
     def poll_now(self, timeout: float) -> View | None:
-        """Poll once more, now; the tables after it, or None if that takes longer [s]."""
+        """Poll once more, now; the tables after it, or None if that takes longer [s].
+
+        A poll that is under way is none that was asked for.
+        """
         with self._polled:
-            before = self._polls
+            begun = self._poller.counters["polls"]
             self._poller.poll_now()
-            done = self._polled.wait_for(lambda: self._polls > before, timeout)
+            done = self._polled.wait_for(lambda: self._over_at_last > begun, timeout)
         return self.view() if done else None
 
     def set_performance(self, on: bool) -> None:
@@ -196,7 +204,8 @@ class EventMonitor:
         new = list(names)
         for name in new:
             parse_pattern(name)
-        return self._set_names(list(dict.fromkeys(self._names + new)))
+        with self._naming:
+            return self._set_names(list(dict.fromkeys(self._names + new)))
 
     def remove_names(self, names: Iterable[str]) -> list[str]:
         """Do not monitor these any more; all names after that.
@@ -205,18 +214,19 @@ class EventMonitor:
             ConfigError: one is not among the names; nothing has changed.
         """
         gone = list(names)
-        unknown = [name for name in gone if name not in self._names]
-        if unknown:
-            raise ConfigError(
-                f"{', '.join(unknown)}: not among the names: {', '.join(self._names) or 'none'}"
-            )
-        return self._set_names([name for name in self._names if name not in gone])
+        with self._naming:
+            unknown = [name for name in gone if name not in self._names]
+            if unknown:
+                raise ConfigError(
+                    f"{', '.join(unknown)}: not among the names: {', '.join(self._names) or 'none'}"
+                )
+            return self._set_names([name for name in self._names if name not in gone])
 
     def _set_names(self, names: list[str]) -> list[str]:
         self._poller.set_names(names)
         with self._turn:
             self._names = names
-            self._leave_out_absent = True
+            self._leave_out = LEAVE_OUT_POLLS, time.monotonic() + LEAVE_OUT_TIME
         return names
 
     def rotate(self) -> bool:
@@ -241,20 +251,27 @@ class EventMonitor:
         with self._turn:
             samples, self._samples = self._samples, []
             told = self._tracker.reconcile(now)
-            if self._leave_out_absent:
-                self._leave_out_absent = False
-                asked = {str(parse_server(sample.server)) for sample in samples}
-                for server in {row["server"] for row in self._tracker.servers()} - asked:
-                    self._tracker.remove(server)
+            self._leave_out_unasked(samples, now)
             totals = self._tracker.totals()
         self._tell(told)
         self._write_poll(samples, totals)
-        if any(event.kind in NEW_STREAMS for event in told) or number == 1:
+        before, self._answering = self._answering, frozenset(_publishers(samples))
+        if self._answering - before or any(event.kind in NEW_STREAMS for event in told):
             self._transports.look_now()
         with self._polled:
-            self._polls += 1
+            self._over_at_last = number
             self._polled.notify_all()
-        self._call(self._on_poll, self.view(), self.numbers())
+        self._call(self._on_poll, self.view(self.settings.feed_rows), self.numbers())
+
+    def _leave_out_unasked(self, samples: Sequence[Sample], now: float) -> None:
+        """Forget servers that are meant no more. Some polls may still ask those of before."""
+        polls, until = self._leave_out
+        if not polls and now > until:
+            return
+        self._leave_out = max(0, polls - 1), until
+        asked = {str(parse_server(sample.server)) for sample in samples}
+        for server in {row["server"] for row in self._tracker.servers()} - asked:
+            self._tracker.remove(server)
 
     def _tell(self, told: Sequence[Event]) -> None:
         if not told:
@@ -295,21 +312,30 @@ class EventMonitor:
 
     # -- what an operator sees ------------------------------------------------------------------
 
-    def view(self) -> View:
-        """The tables, times as UNIX times [s], fit for JSON."""
+    def view(self, max_rows: int = MAX_ROWS) -> View:
+        """The tables, times as UNIX times [s], fit for JSON.
+
+        All servers, and so many rows of each other table; ``rows_left_out`` tells how many more
+        there are.
+        """
         offset = time.time() - time.monotonic()
         with self._turn:
             tables = {
-                "servers": self._tracker.servers()[:MAX_ROWS],
-                "streams": self._tracker.streams(MAX_ROWS),
-                "reconciliation": self._tracker.reconciliation(MAX_ROWS),
-                "performance": self._tracker.performance(MAX_ROWS),
+                "servers": self._tracker.servers(),
+                "streams": self._tracker.streams(max_rows),
+                "reconciliation": self._tracker.reconciliation(max_rows),
+                "performance": self._tracker.performance(max_rows),
             }
+            sizes = self._tracker.sizes()
         for row in (*tables["streams"], *tables["reconciliation"]):
             way = self._transports.way(row["stream"])
             row["transport"] = way.transport if way else "unknown"
             row["transport_doubt"] = way.doubt if way else ""
-        return {name: [_dated(row, offset) for row in rows] for name, rows in tables.items()}
+            row.setdefault("endpoint", way.endpoint if way else "")
+        return {
+            **{name: [dated(row, offset) for row in rows] for name, rows in tables.items()},
+            "rows_left_out": {name: size - len(tables[name]) for name, size in sizes.items()},
+        }
 
     def numbers(self) -> dict[str, int]:
         """All counters and gauges by name (:mod:`socs.counters`), but those of the files table."""
@@ -369,8 +395,6 @@ def row_of(event: Event, offset: float) -> dict[str, Any]:
     return {**row, "time": row["time"] + offset}
 
 
-def _dated(row: Mapping[str, Any], offset: float) -> dict[str, Any]:
-    return {
-        key: value + offset if key in TIMES and value is not None else value
-        for key, value in row.items()
-    }
+def _publishers(samples: Iterable[Sample]) -> Iterable[str]:
+    """Servers that told of streams."""
+    return (each.server for each in samples if each.snapshot and each.snapshot.published)

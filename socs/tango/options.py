@@ -11,7 +11,7 @@ from socs.db.spool import DEFAULT_QUOTA
 from socs.options import parse_bool, seconds, whole
 from socs.tango.limits import FORGET_AFTER, MAX_NAMES, MAX_SERVERS
 from socs.tango.lines import FORMATS
-from socs.tango.monitor import MonitorSettings
+from socs.tango.monitor import MAX_ROWS, MonitorSettings
 from socs.tango.polling.settings import PollSettings
 from socs.tango.store.series import SeriesSettings
 
@@ -55,7 +55,23 @@ def monitor_settings(args: argparse.Namespace) -> MonitorSettings:
         create_table=args.create_table,
         max_names=args.max_names,
         forget_after=args.forget_after,
+        feed_rows=max(MAX_ROWS, args.feed_names),
     )
+
+
+def _mib(text: str) -> float:
+    """A size above 0 [MiB], of which there are whole bytes.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not.
+    """
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 1 / MIB <= size < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of MiB")
+    return size
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
@@ -157,7 +173,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--rotate-size",
-        type=float,
+        type=_mib,
         default=64.0,
         metavar="MIB",
         help="begin a new file at this size [MiB] (default %(default)g)",
@@ -177,7 +193,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--spool-quota",
-        type=float,
+        type=_mib,
         default=DEFAULT_QUOTA / MIB,
         metavar="MIB",
         help="disk space for the spool [MiB] (default %(default)g)",

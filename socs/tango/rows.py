@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from socs.tango.link import Link
 from socs.tango.server import Server, Stream
 
+TIMES = frozenset({"since", "answered", "changed", "heard", "seen"})  # by the clock of samples
 WORST_FIRST = ("stalled", "unserved", "backlog")
 
 
@@ -113,3 +115,11 @@ def performance_rows(server: Server) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def dated(row: Mapping[str, Any], offset: float) -> dict[str, Any]:
+    """``row`` with UNIX times [s], so many seconds after those of the samples."""
+    return {
+        key: value + offset if key in TIMES and value is not None else value
+        for key, value in row.items()
+    }

@@ -13,6 +13,7 @@ they were asked at different moments. ``docs/reference/tango_reconciliation.rst`
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
@@ -227,6 +228,15 @@ class EventTracker:
                 },
             }
         )
+
+    def sizes(self) -> dict[str, int]:
+        """Rows of each table, if there were no limit."""
+        servers = self._servers.values()
+        return {
+            "streams": sum(len(server.streams) for server in servers),
+            "reconciliation": sum(len(server.links) for server in servers),
+            "performance": len(self.performance(sys.maxsize)),
+        }
 
     def servers(self) -> list[dict[str, Any]]:
         """A row for each server, by name."""
