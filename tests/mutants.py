@@ -153,7 +153,7 @@ MUTANTS = (
     ),
     Mutant(
         "the note by which a file of readouts is registered once",
-        "socs/slow_signal/store/registration.py",
+        "socs/db/finished_files.py",
         "        if key in self._spool.streams():\n            return False\n",
         "",
         "tests/unit/slow_signal/test_series.py"

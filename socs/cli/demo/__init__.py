@@ -137,7 +137,9 @@ class StopSignals:
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Inside, a signal raises KeyboardInterrupt."""
+        """Inside, a signal raises KeyboardInterrupt; at once, if there was one before."""
+        if self.count:
+            raise KeyboardInterrupt
         self._interrupting = True
         try:
             yield
