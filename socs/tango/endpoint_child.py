@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import tango
 
 TIMEOUT = 1000  # ms for each server
 TOGETHER = 16  # servers asked at a time
+LONGEST = 30  # s; a child whose parent was killed ends then, whatever holds it up
 COMMAND = "ZmqEventSubscriptionChange"
 
 
@@ -32,6 +34,7 @@ def main() -> None:
     """Answer for all servers, a line each; what Tango prints goes to stderr."""
     out = os.dup(1)
     os.dup2(2, 1)
+    signal.alarm(LONGEST)
     one_at_a_time = threading.Lock()
 
     def tell(server: str) -> None:

@@ -73,7 +73,7 @@ class PropertyStore:
         try:
             done = subprocess.run(  # noqa: S603
                 [sys.executable, "-m", CHILD],
-                input=json.dumps(request).encode(),
+                input=json.dumps({**request, "timeout": self._timeout}).encode(),
                 capture_output=True,
                 check=False,
                 env=environ,
@@ -83,6 +83,8 @@ class PropertyStore:
             text = f"{where} did not answer within {self._timeout:g} s"
             doubt = "; look whether it was written" if request["do"] == "write" else ""
             raise StorageUnavailable(text + doubt) from None
+        except OSError as error:  # no memory, too many processes
+            raise OurError(f"{where} cannot be asked: {error}") from error
         try:
             reply: dict[str, Any] = json.loads(done.stdout)
         except ValueError:

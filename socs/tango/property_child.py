@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import signal
 import sys
 from typing import Any
 
@@ -36,11 +38,16 @@ def _values(database: Any, name: str, key: str) -> list[str]:
 
 
 def main() -> None:
-    """Answer the request on stdin; what Tango prints goes to stderr."""
+    """Answer the request on stdin; what Tango prints goes to stderr.
+
+    The signal ends a child that waits for a database, and whose parent was killed.
+    """
     out = os.dup(1)
     os.dup2(2, 1)
+    request = json.load(sys.stdin)
+    signal.alarm(math.ceil(request["timeout"]) + 1)
     try:
-        reply = answer(json.load(sys.stdin))
+        reply = answer(request)
     except tango.DevFailed as error:
         reply = {"error": error.args[-1].desc}
     with os.fdopen(out, "w") as stream:

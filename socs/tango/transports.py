@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from socs.errors import Malformed, OurError
+from socs.errors import Malformed, SocsError
 from socs.tango.endpoints import Endpoints, ask_endpoints
 from socs.tango.multicast.configuration import OBJECT, Configuration
 from socs.tango.multicast.lint import lint
@@ -120,7 +120,7 @@ class Transports:
         while not self._stopping:
             try:
                 self._look()
-            except OurError as error:
+            except SocsError as error:
                 self._problem = str(error)
             self._look_now.wait(PERIOD)
             self._look_now.clear()

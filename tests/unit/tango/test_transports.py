@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+from typing import Any
+
 import pytest
 
 from socs.errors import Malformed
 from socs.tango.endpoints import Endpoints, endpoints_of
 from socs.tango.multicast.configuration import Configuration
-from socs.tango.transports import way_of
+from socs.tango.transports import Transports, way_of
+from socs.testing import wait_until
 
 STREAM = "tango://127.0.0.1:10000/lab/pub/1/val.change"
 OTHER = "tango://127.0.0.1:10000/lab/pub/1/other.change"
@@ -57,3 +61,25 @@ def test_a_server_that_does_not_tell_leaves_no_doubt() -> None:
 def test_what_is_no_event_has_no_way() -> None:
     with pytest.raises(Malformed):
         way_of("nonsense", [], UNICAST, TCP)
+
+
+def test_looks_go_on_after_one_for_which_there_was_no_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replies: list[Any] = [BlockingIOError(11, "Resource temporarily unavailable")]
+
+    def run(command: list[str], **settings: Any) -> subprocess.CompletedProcess[bytes]:
+        if replies:
+            raise replies.pop()
+        text = b'{"properties": {}}' if "property" in command[-1] else b""
+        return subprocess.CompletedProcess(command, 0, text, b"")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    transports = Transports("h:1", lambda: {})
+    transports.start()
+    try:
+        wait_until(lambda: "cannot be asked" in transports.status()["problem"], 10)
+        transports.look_now()
+        wait_until(lambda: transports.status()["problem"] == "", 10)
+    finally:
+        transports.stop()
