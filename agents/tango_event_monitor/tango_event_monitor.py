@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 
 from socs.agent import end_soon, patiently, run_agent, sleep
 from socs.db.engine import Database
-from socs.errors import OurError, SocsError, StorageUnavailable
+from socs.errors import ConfigError, OurError, SocsError, StorageUnavailable
 from socs.tango.events import Event
 from socs.tango.feeds import TangoFeeds
 from socs.tango.monitor import EventMonitor, View
@@ -109,6 +109,7 @@ class TangoEventMonitor:
                                      'status': 'level', 'received': 51488, 'lost': 12, ...}],
                  'performance': [],
                  'events': [{'kind': 'lost', 'text': 'subscriber ... lost 12 of ...', ...}],
+                 'rows_left_out': {'streams': 0, 'reconciliation': 0, 'performance': 0},
                  'polling': {'polls': 100, 'last_poll': {'spread': 0.004, ...}, ...},
                  'writer': None}
 
@@ -119,10 +120,12 @@ class TangoEventMonitor:
             yield deferToThread(self._start)
         except OurError as error:
             return False, str(error)
-        while session.status in ("starting", "running"):
-            yield self._update(session)
-            yield sleep(PERIOD)
-        yield self.close()
+        try:
+            while session.status in ("starting", "running"):
+                yield self._update(session)
+                yield sleep(PERIOD)
+        finally:  # nothing polls beside a second run
+            yield self.close()
         return True, "Stopped monitoring"
 
     @inlineCallbacks
@@ -243,16 +246,21 @@ class TangoEventMonitor:
         **Task** - Completes the file at hand, and registers it; the next line begins another.
 
         """
-        if self.events is not None and not self.events.rotate():
-            return False, "No files are written: see --folder"
-        return self._act(lambda events: "The next line begins a new file")
+
+        def rotate(events: EventMonitor) -> str:
+            if not events.rotate():
+                raise ConfigError("No files are written: see --folder")
+            return "The next line begins a new file"
+
+        return self._act(rotate)
 
     def _act(self, act: Callable[[EventMonitor], str]) -> Reply:
         """Result of a Task that lets ``act`` do something with the monitor."""
-        if self.events is None:
+        events = self.events
+        if events is None:
             return False, NOT_MONITORING
         try:
-            return True, act(self.events)
+            return True, act(events)
         except SocsError as error:
             return False, str(error)
 
