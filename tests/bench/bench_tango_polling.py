@@ -8,10 +8,10 @@ in turns by:
   come together.
 - ``Group, 3 s``: the same with Tango's own time-out, which is what it really uses.
 
-"all healthy" is when the last server that answers has been read: by ours as a typed snapshot on the
-other side of a pipe, by the others as JSON. The time-out is the same for the first two. "spread" is
-between asking the first and the last of them, "verdict" when a server that does not answer has been
-told to hang.
+"answered" is when the last server that answers has done so, "read" when that has been read: by ours
+as a typed snapshot on the other side of a pipe, by the others as JSON. The time-out is the same for
+the first two. "spread" is between asking the first and the last of them, "verdict" when a server
+that does not answer has been told to hang.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def servers(directory: Path, count: int) -> Iterator[TangoSite]:
 
 
 class Ours:
-    """The poller. Of each poll: seconds until all healthy ones were read, spread, verdict."""
+    """The poller. Of each poll: seconds until all had answered and were read, spread, verdict."""
 
     def __init__(self, host: str, directory: Path, count: int) -> None:
-        self.polls: list[tuple[float, float, float]] = []
+        self.polls: list[tuple[float, float, float, float]] = []
         self.outcomes: list[int] = []
         self._samples: list[tuple[Sample, float]] = []
         settings = PollSettings(
@@ -92,7 +92,9 @@ class Ours:
         first = min(sample.begun for sample, _ in healthy)
         spread = max(sample.begun for sample, _ in healthy) - first
         self.outcomes.append(len(healthy))
-        self.polls.append((max(read for _, read in healthy) - first, spread, now - first))
+        answered = max(sample.ended for sample, _ in healthy) - first
+        read = max(read for _, read in healthy) - first
+        self.polls.append((answered, read, spread, now - first))
 
     def poll(self) -> None:
         before = len(self.polls)
@@ -104,12 +106,12 @@ class Ours:
 
 
 class Group:
-    """The peer's way. Of each poll: seconds until all replies were read."""
+    """The peer's way. Of each poll: seconds until all had answered, and were read."""
 
     def __init__(self, host: str, count: int, timeout: float) -> None:
         command = [sys.executable, "-m", "tests.bench.tango_group_peer", str(round(timeout * 1000))]
         command += [f"dserver/tango_devices/{name}" for name in names(count)]
-        self.polls: list[float] = []
+        self.polls: list[tuple[float, float]] = []
         self.outcomes: list[int] = []
         self._process = subprocess.Popen(
             command,
@@ -128,8 +130,8 @@ class Group:
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        seconds, replies = self._line().split()
-        self.polls.append(float(seconds))
+        answered, read, replies = self._line().split()
+        self.polls.append((float(answered), float(read)))
         self.outcomes.append(int(replies))
 
     def close(self) -> None:
@@ -170,11 +172,15 @@ def compare(site: TangoSite, directory: Path, count: int, polls: int) -> None:
 
 def report(hung: int, ours: Ours, groups: dict[str, Group]) -> None:
     print(f"\n{hung} hung, polls: {len(ours.polls)}; milliseconds, median (range)")
-    healthy, spreads, verdicts = zip(*ours.polls, strict=True)
-    rows = {"ours": (healthy, ours.outcomes)}
-    rows |= {name: (group.polls, group.outcomes) for name, group in groups.items()}
-    for name, (seconds, answers) in rows.items():
-        print(f"  {name:11s} all healthy {shown(seconds)}  answers {min(answers)}")
+    answered, read, spreads, verdicts = zip(*ours.polls, strict=True)
+    rows = {"ours": (answered, read, ours.outcomes)}
+    for name, group in groups.items():
+        rows[name] = (*zip(*group.polls, strict=True), group.outcomes)
+    for name, (asked, seconds, answers) in rows.items():
+        print(
+            f"  {name:11s} answered {shown(asked):28s} read {shown(seconds):28s} "
+            f"answers {min(answers)}"
+        )
     print(f"  {'':11s} spread      {shown(spreads)}")
     if hung:
         print(f"  {'':11s} verdict     {shown(verdicts)}")

@@ -1,7 +1,8 @@
 """Device servers asked by ``tango.Group``, as ska-tango-event-monitor does: the benchmark's child.
 
 ``python -m tests.bench.tango_group_peer TIMEOUT SERVER...`` polls once for each line of its input,
-and writes the seconds until all replies were read as JSON, and how many there were. TIMEOUT is in
+and writes the seconds until all servers had answered, until all replies were read as JSON, and how
+many there were. TIMEOUT is in
 milliseconds, 0 for Tango's own.
 """
 
@@ -24,8 +25,9 @@ def main():
     for _ in sys.stdin:
         begun = time.perf_counter()
         replies = group.command_inout("QueryEventSystem")
+        answered = time.perf_counter() - begun
         read = [json.loads(reply.get_data()) for reply in replies if not reply.has_failed()]
-        print(time.perf_counter() - begun, len(read), flush=True)
+        print(answered, time.perf_counter() - begun, len(read), flush=True)
     os._exit(0)
 
 
