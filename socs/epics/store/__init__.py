@@ -12,6 +12,7 @@
 :mod:`.purge`          what is old enough to go
 :mod:`.trackers`       the state of the trackers as bytes, and back
 :mod:`.snapshot_file`  everything that is known, in a file
+:mod:`.finishing`      complete files: their names, and who must know of them
 :mod:`.snapshots`      one such file after the other
 :mod:`.statistics`     a file for each day, with a line for each minute
 =====================  ===========================================================================

@@ -74,6 +74,7 @@ class Hosts:
     Attributes:
         expected: what should be on each host, by its address.
         standing: how each stood when it was judged last.
+        told: how each stood in its last event.
     """
 
     beacons: Beacons
@@ -82,7 +83,7 @@ class Hosts:
     settings: TrackSettings
     expected: dict[int, Expected] = field(default_factory=dict)
     standing: dict[int, Standing] = field(default_factory=dict)
-    _told: dict[int, Standing] = field(default_factory=dict)
+    told: dict[int, Standing] = field(default_factory=dict)
 
     def expect(
         self,
@@ -121,9 +122,9 @@ class Hosts:
             running, listening = applications.get(host, {}), ports.get(host, set())
             standing = self._stand(host, running, listening, now)
             self.standing[host] = standing
-            if standing.status in NOT_TOLD or standing == self._told.get(host):
+            if standing.status in NOT_TOLD or standing == self.told.get(host):
                 continue
-            self._told[host] = standing
+            self.told[host] = standing
             events.append(self._event(host, standing, now))
         return events
 

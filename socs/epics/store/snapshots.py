@@ -1,0 +1,220 @@
+"""One snapshot after the other, and the newest that is whole taken up at the start.
+
+::
+
+    epics-snapshot-20261121T040000Z.0.npz         complete, never changed
+    epics-snapshot-20261121T080000Z.0.npz.part    being written, or not yet handed over
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from socs.counters import EPICS_SNAPSHOTS, Counters
+from socs.db.finished_files import FileKind
+from socs.epics import snapshot
+from socs.epics.inventory import Inventory
+from socs.epics.snapshot import Columns
+from socs.epics.store import snapshot_file, trackers
+from socs.epics.store.finishing import PART, Tell, finish, part_of
+from socs.epics.store.trackers import Trackers
+from socs.errors import ConfigError, Malformed, PeerError, StorageUnavailable
+
+KIND = FileKind(action="epics_snapshot", format="npz", marker_of=part_of)
+ENDING = ".npz"
+_UTC = "%Y%m%dT%H%M%SZ"
+_TRACKERS, _TIME = "trackers", "time"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SnapshotSettings:
+    """How snapshots are made.
+
+    Attributes:
+        folder: where they are; made if it is missing.
+        prefix: how their names begin.
+        period: seconds from one to the next.
+        keep: so many of the last ones stay.
+    """
+
+    folder: Path
+    prefix: str = "epics-snapshot-"
+    period: float = 4 * 3600.0
+    keep: int = 5
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w-][\w.-]*", self.prefix):
+            raise ConfigError(f"{self.prefix!r} cannot begin the names of snapshots")
+        for name in ("period", "keep"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} of snapshots: {getattr(self, name)} is not above 0")
+
+
+def gather(inventory: Inventory, state: Trackers, now: float) -> Columns:
+    """All that is known, as copies: what happens later does not change them."""
+    found = snapshot.columns(inventory)
+    found[_TRACKERS] = np.frombuffer(trackers.packed(state), np.uint8)
+    found[_TIME] = np.array([now])
+    return found
+
+
+def take_up(columns: Columns, inventory: Inventory, state: Trackers) -> float:
+    """Put what `gather` gave into an inventory and trackers that are empty; when that was.
+
+    Raises:
+        Malformed: the columns do not fit; throw inventory and trackers away then.
+    """
+    try:
+        trackers.unpack(state, columns[_TRACKERS].tobytes())
+        snapshot.restore(inventory, columns)
+        return float(columns[_TIME][0])
+    except (KeyError, ValueError, IndexError, TypeError, OverflowError) as error:
+        text = f"snapshot: {type(error).__name__}: {error}"
+        raise Malformed(text, "snapshot_malformed") from error
+
+
+class Snapshots:
+    """The snapshots in ``settings.folder``; one process at a time. Blocks while it writes.
+
+    Args:
+        settings: see there.
+        counters: must know :data:`socs.counters.EPICS_SNAPSHOTS`.
+        on_finished: called with each complete file, until it does not raise. After a crash it
+            may be called once more with the same id.
+        on_settled: called when that cannot happen any more.
+        report: gets lines for the log.
+
+    Attributes:
+        problem: why the last one was not written or handed over, or None.
+    """
+
+    def __init__(
+        self,
+        settings: SnapshotSettings,
+        *,
+        counters: Counters | None = None,
+        on_finished: Tell = lambda file: None,
+        on_settled: Tell = lambda file: None,
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._settings = settings
+        self.counters = counters or Counters(EPICS_SNAPSHOTS)
+        self._on_finished, self._on_settled, self._report = on_finished, on_settled, report
+        self._last: float | None = None
+        self.problem: str | None = None
+
+    def due(self, now: float) -> bool:
+        """Is it time for the next one; also if the clock was set back."""
+        return self._last is None or not 0 <= now - self._last < self._settings.period
+
+    def write(self, columns: Columns, now: float) -> bool:
+        """Write what `gather` gave; False if that failed, and `problem` says why.
+
+        It is not due again before the next period, whatever became of it.
+        """
+        self._last = now
+        done = self.recover() and self._attempt(lambda: self._write(columns, now))
+        if done:
+            self._remove_old()
+        return done
+
+    def recover(self) -> bool:
+        """Hand over what an earlier run, or a refusal, left; False if that failed."""
+        return self._attempt(self._recover)
+
+    def paths(self) -> list[Path]:
+        """Complete snapshots, newest first."""
+        return [path for _, path in sorted(self._found(ENDING), reverse=True)]
+
+    def restore(self, take: Callable[[Columns], T]) -> T | None:
+        """What ``take`` makes of the newest snapshot that is whole; None if there is none.
+
+        Args:
+            take: raises `Malformed` if the columns do not fit, and is called with earlier ones
+                then; so it must begin with an inventory and trackers of its own each time.
+        """
+        for path in self.paths():
+            try:
+                return take(snapshot_file.read(path))
+            except PeerError as error:
+                self.counters.add("state_files_damaged")
+                self._report(f"snapshot passed over: {error}")
+        return None
+
+    def _attempt(self, act: Callable[[], None]) -> bool:
+        try:
+            act()
+        except StorageUnavailable as error:
+            self.counters.add("state_file_errors")
+            if self.problem is None:
+                self._report(f"snapshots: {error}")
+            self.problem = str(error)
+            return False
+        self.problem = None
+        return True
+
+    def _write(self, columns: Columns, now: float) -> None:
+        path = self._free_name(now)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageUnavailable(f"cannot make {path.parent}: {error.strerror}") from error
+        snapshot_file.write(part_of(path), columns)
+        finish(path, self._time_of(path), self._on_finished, self._on_settled)
+        self.counters.add("state_files_written")
+
+    def _recover(self) -> None:
+        for _, part in sorted(self._found(ENDING + PART)):
+            path = part.with_name(part.name.removesuffix(PART))
+            try:
+                complete = path.exists()
+                if not complete:  # the program died while it was writing
+                    part.unlink()
+            except OSError as error:
+                raise StorageUnavailable(f"{part}: {error.strerror}") from error
+            if complete:
+                finish(path, self._time_of(path), self._on_finished, self._on_settled)
+                self.counters.add("state_files_recovered")
+
+    def _remove_old(self) -> None:
+        for path in self.paths()[self._settings.keep :]:
+            try:
+                path.unlink()
+            except OSError as error:
+                self._report(f"cannot remove {path}: {error.strerror}")
+            else:
+                self.counters.add("state_files_removed")
+
+    def _found(self, ending: str) -> list[tuple[tuple[str, int], Path]]:
+        """Files of ours with this ending, each after what orders them."""
+        prefix = re.escape(self._settings.prefix)
+        pattern = re.compile(rf"{prefix}(\d{{8}}T\d{{6}}Z)\.(\d{{1,9}}){re.escape(ending)}")
+        try:
+            names = [path.name for path in self._settings.folder.iterdir()]
+        except OSError:
+            return []
+        matches = filter(None, map(pattern.fullmatch, names))
+        return [((m[1], int(m[2])), self._settings.folder / m[0]) for m in matches]
+
+    def _free_name(self, now: float) -> Path:
+        utc = datetime.fromtimestamp(now, timezone.utc).strftime(_UTC)
+        for number in count():
+            name = f"{self._settings.prefix}{utc}.{number}{ENDING}"
+            path = self._settings.folder / name
+            if not path.exists() and not part_of(path).exists():
+                return path
+        raise AssertionError("numbers do not end")
+
+    def _time_of(self, path: Path) -> float:
+        utc = path.name.removeprefix(self._settings.prefix).split(".")[0]
+        return datetime.strptime(utc, _UTC).replace(tzinfo=timezone.utc).timestamp()
