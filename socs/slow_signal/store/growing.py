@@ -31,7 +31,7 @@ from socs.errors import ConfigError, PeerError, StorageUnavailable
 from socs.slow_signal.layout import Readouts
 from socs.slow_signal.store import blocks, formats, journal
 from socs.slow_signal.store.hdf5_files import Hdf5File, NativeFile, PeerFile
-from socs.slow_signal.store.journal import Head, Journal, JournalScan
+from socs.slow_signal.store.journal import Head, Journal
 from socs.slow_signal.store.naming import free_names, is_free, journal_of, part_of
 
 SECOND = 1e9  # ns
@@ -177,6 +177,8 @@ class GrowingFile(Closing):
         Raises:
             StorageUnavailable: that failed; everything is in the journal.
         """
+        if self._hdf5 is not None and not os.path.lexists(self._hdf5.path):  # it was deleted
+            self._abandon()
         hdf5, self._hdf5 = self._hdf5, None
         completed = complete(self.journal, self.path, hdf5)
         self.path = Path(completed.path)
@@ -249,7 +251,7 @@ def complete(
 
 def _fill(hdf5: Hdf5File, source: Journal) -> None:
     try:
-        with JournalScan(source.path) as scan:
+        with source.scan() as scan:
             for block in scan.blocks:
                 if block.kind == journal.READOUTS:
                     hdf5.append(*blocks.unpack(scan.data(block)))

@@ -165,6 +165,25 @@ class Journal(Closing):
         with _translated(self.path):
             os.fdatasync(self._file)
 
+    def check_place(self) -> None:
+        """Is it still where it was made? If not, what is in it ends with this process.
+
+        Raises:
+            StorageUnavailable: no, somebody has deleted, moved or replaced it.
+        """
+        with suppress(OSError):
+            if os.path.samestat(os.stat(self.path), os.fstat(self._file)):
+                return
+        raise StorageUnavailable(f"{self.path} was deleted, moved or replaced while it is written")
+
+    def scan(self) -> JournalScan:
+        """What is in it, also if somebody has deleted it.
+
+        Raises:
+            FileNotReady: it cannot be read.
+        """
+        return JournalScan(self.path, os.dup(self._file))
+
     def rename(self, path: Path) -> None:
         """Move it to ``path``, which nobody else may be about to use.
 
@@ -195,15 +214,19 @@ class JournalScan(Closing):
         blocks: those found so far; :meth:`refresh` looks for more.
         end: where the last of them ends [bytes].
 
+    Args:
+        path: where it is.
+        file: the journal, if it is open already; closed with this.
+
     Raises:
         FileNotReady: it cannot be opened.
         Malformed: it has no head.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, file: int | None = None) -> None:
         self.path = path
         try:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if file is None else file
         except OSError as error:
             raise FileNotReady(f"cannot read {path}: {error.strerror}") from error
         try:

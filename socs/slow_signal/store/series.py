@@ -247,7 +247,10 @@ class FileSeries:
     def _begin(self) -> GrowingFile:
         now, settings = self._clock(), self._settings
         head = new_head(settings.layout, settings.attributes, settings.filters, now)
+        in_use = {file.path for file in self._ended}  # also if somebody has deleted them
         for path in islice(self._names.candidates(now), MAX_NAMES):
+            if path in in_use:
+                continue
             try:
                 file = GrowingFile(path, head)
             except FileExistsError:
@@ -268,6 +271,7 @@ class FileSeries:
             except StorageUnavailable:
                 self._end()  # nobody knows what of it will be on the disk
                 raise
+            self._current.journal.check_place()
 
     # -- from the journal to those who must know ------------------------------------------------
 
