@@ -61,6 +61,9 @@ def test_directories_in_the_prefix_are_below_the_folder(tmp_path: Path) -> None:
         ({"sync_every": -1.0}, "sync_every: -1"),
         ({"folder": "a\0b/c"}, "folder"),
         ({"file_prefix": "a\0b"}, "a.*b"),
+        ({"file_prefix": "x" * 181}, "longer than 180 bytes"),
+        ({"file_prefix": "\N{GREEK SMALL LETTER MU}" * 91}, "longer than 180 bytes"),
+        ({"file_prefix": "a\nb"}, "characters that nobody sees"),
     ],
 )
 def test_writers_that_cannot_be(tmp_path: Path, changes: dict[str, object], words: str) -> None:

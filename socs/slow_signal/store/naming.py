@@ -20,9 +20,11 @@ from itertools import count
 from pathlib import Path
 
 from socs.errors import ConfigError, StorageUnavailable
+from socs.problems import printable
 from socs.slow_signal.store.journal import SUFFIX
 
 ENDING = ".hdf5"
+MAX_PREFIX = 180  # bytes; names may have 255, and all the endings need their part of it
 PART = ".part"  # the ending of unfinished downloads and copies: nobody takes it for a whole file
 ENUMERATORS = ("date", "order")
 _DATE = "%Y-%m-%d.%H.%M"
@@ -86,6 +88,11 @@ class Names:
             )
         if not prefix or "/" in prefix or "\0" in prefix or prefix in (".", ".."):
             raise ConfigError(f"{prefix!r} cannot begin the names of files")
+        if not prefix.isprintable() or len(os.fsencode(prefix)) > MAX_PREFIX:
+            raise ConfigError(
+                f"{printable(prefix)!r} cannot begin the names of files: longer than {MAX_PREFIX} "
+                "bytes, or with characters that nobody sees"
+            )
         self.folder, self.prefix, self.enumerator = folder, prefix, enumerator
 
     def candidates(self, now: float) -> Iterator[Path]:
