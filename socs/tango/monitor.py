@@ -39,7 +39,7 @@ from socs.tango.names import parse_server
 from socs.tango.polling.patterns import parse_pattern
 from socs.tango.polling.poller import Poller
 from socs.tango.polling.settings import PollSettings
-from socs.tango.rows import dated
+from socs.tango.rows import dated, event_row
 from socs.tango.server import Sample
 from socs.tango.store.series import KIND, SeriesSettings
 from socs.tango.store.writer import LinesWriter
@@ -122,9 +122,10 @@ class EventMonitor:
         self._last_events: deque[dict[str, Any]] = deque(maxlen=LAST_EVENTS)
         self._naming = threading.Lock()  # one change of names at a time
         self._leave_out = 0, 0.0  # servers that are not asked: for so many polls, and until then
-        self._answering: frozenset[str] = frozenset()  # publishers, in the last poll
+        self._answering: set[str] = set()  # publishers, in the last poll
         self._polled = threading.Condition()
         self._over_at_last = 0  # number of a poll
+        self._stopped = False
         self._poller = Poller(settings.poll, self._take, self._over, report)
         self._transports = Transports(settings.poll.tango_host, self._streams)
         self._register: FileRegister | None = None
@@ -169,6 +170,9 @@ class EventMonitor:
         Raises:
             StorageUnavailable: the spool's disk refuses; all is stopped, though.
         """
+        with self._polled:
+            self._stopped = True
+            self._polled.notify_all()
         self._transports.stop()
         self._poller.stop(timeout)
         if self._writer is not None:
@@ -179,14 +183,18 @@ class EventMonitor:
     # -- what an operator does ------------------------------------------------------------------
 
     def poll_now(self, timeout: float) -> View | None:
-        """Poll once more, now; the tables after it, or None if that takes longer [s].
+        """Poll once more, now; the tables after it, or None if that takes longer [s] or all stops.
 
         A poll that is under way is none that was asked for.
         """
         with self._polled:
             begun = self._poller.counters["polls"]
             self._poller.poll_now()
-            done = self._polled.wait_for(lambda: self._over_at_last > begun, timeout)
+            self._polled.wait_for(
+                lambda: self._stopped or self._over_at_last > begun,
+                min(timeout, threading.TIMEOUT_MAX),
+            )
+            done = self._over_at_last > begun
         return self.view() if done else None
 
     def set_performance(self, on: bool) -> None:
@@ -255,7 +263,10 @@ class EventMonitor:
             totals = self._tracker.totals()
         self._tell(told)
         self._write_poll(samples, totals)
-        before, self._answering = self._answering, frozenset(_publishers(samples))
+        before, self._answering = (
+            self._answering,
+            {each.server for each in samples if each.snapshot and each.snapshot.published},
+        )
         if self._answering - before or any(event.kind in NEW_STREAMS for event in told):
             self._transports.look_now()
         with self._polled:
@@ -279,7 +290,7 @@ class EventMonitor:
         offset = time.time() - time.monotonic()
         self.counters.add("tells", len(told))
         with self._turn:
-            self._last_events.extend(row_of(event, offset) for event in told)
+            self._last_events.extend(event_row(event, offset) for event in told)
         if self._writer is not None and self.settings.line_format == lines.FORMATS[0]:
             for event in told:
                 self._writer.write(lines.event_line(event, offset))
@@ -387,14 +398,3 @@ class EventMonitor:
             "unaccounted": {**found["unaccounted"], **imbalances(counters, EQUATIONS)},
             "troubles": found["troubles"] + files["troubles"],
         }
-
-
-def row_of(event: Event, offset: float) -> dict[str, Any]:
-    """``event`` as a row whose time is UNIX time [s], that many seconds after its own clock."""
-    row = event.row()
-    return {**row, "time": row["time"] + offset}
-
-
-def _publishers(samples: Iterable[Sample]) -> Iterable[str]:
-    """Servers that told of streams."""
-    return (each.server for each in samples if each.snapshot and each.snapshot.published)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from socs.tango.events import Event
 from socs.tango.link import Link
 from socs.tango.server import Server, Stream
 
@@ -123,3 +124,9 @@ def dated(row: Mapping[str, Any], offset: float) -> dict[str, Any]:
         key: value + offset if key in TIMES and value is not None else value
         for key, value in row.items()
     }
+
+
+def event_row(event: Event, offset: float) -> dict[str, Any]:
+    """``event`` as a row whose time is UNIX time [s], that many seconds after its own clock."""
+    row = event.row()
+    return {**row, "time": row["time"] + offset}

@@ -34,6 +34,8 @@ class Poller:
 
     def set_names(self, names: Any) -> None: ...
 
+    def stop(self, timeout: float) -> None: ...
+
     def poll_now(self) -> None:
         self.asked.set()
 
@@ -126,6 +128,19 @@ def test_a_poll_on_demand_is_not_the_one_that_was_under_way(
     poller[0].poll(sample(PUBLISHER, 2.0))
     asking.join(20.0)
     assert [row["server"] for row in views[0]["servers"]] == [PUBLISHER]
+
+
+def test_who_waits_for_a_poll_does_not_hold_up_the_end(
+    tmp_path: Path, poller: list[Poller]
+) -> None:
+    events = event_monitor(tmp_path)
+    views: list[Any] = []
+    asking = threading.Thread(target=lambda: views.append(events.poll_now(1e300)), daemon=True)
+    asking.start()
+    assert poller[0].asked.wait(20.0)
+    events.stop()
+    asking.join(20.0)
+    assert views == [None]
 
 
 def test_rows_beyond_the_limit_are_counted_and_feeds_get_theirs(
