@@ -18,10 +18,16 @@ from twisted.internet.threads import deferToThread
 from socs.agent import end_soon, patiently, run_agent, sleep
 from socs.db.engine import Database
 from socs.errors import OurError, SocsError, StorageUnavailable
-from socs.slow_signal.builder import Builder
-from socs.slow_signal.feeds import SlowSignalFeeds
-from socs.slow_signal.options import add_options, builder_settings
-from socs.slow_signal.seconds import Second
+
+try:
+    from socs.slow_signal.builder import Builder
+    from socs.slow_signal.feeds import SlowSignalFeeds
+    from socs.slow_signal.options import add_options, builder_settings
+    from socs.slow_signal.seconds import Second
+except ModuleNotFoundError as error:  # of the extra
+    raise ModuleNotFoundError(
+        f"{error}: pip install 'socs[slow-signal]'", name=error.name
+    ) from error
 
 PERIOD = 1.0  # s between updates of session data and the counters feed
 Reply = tuple[bool, str]

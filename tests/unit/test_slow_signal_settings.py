@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,14 @@ def test_sizes_that_cannot_be(option: str, text: str, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         parser.parse_args([option, text])
     assert option in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["tables", "zmq", "blosc2"])
+def test_the_agent_names_the_extra_that_it_lacks(missing: str) -> None:
+    lines = f"import sys; sys.modules[{missing!r}] = None; import agents.slow_signal_builder"
+    found = subprocess.run(
+        [sys.executable, "-c", f"{lines}.slow_signal_builder"], capture_output=True, text=True
+    )
+    *_, last = found.stderr.splitlines()
+    assert missing in last
+    assert last.endswith("pip install 'socs[slow-signal]'")
