@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from socs.db.engine import data_dir
 from socs.db.registrar import RowConstants
 from socs.db.spool import DEFAULT_QUOTA
+from socs.errors import ConfigError
 from socs.options import parse_bool, seconds, whole
 from socs.tango.limits import FORGET_AFTER, MAX_NAMES, MAX_SERVERS
 from socs.tango.lines import FORMATS
 from socs.tango.monitor import MAX_ROWS, MonitorSettings
+from socs.tango.polling.patterns import parse_pattern
 from socs.tango.polling.settings import PollSettings
 from socs.tango.store.series import SeriesSettings
 
@@ -29,22 +33,15 @@ def monitor_settings(args: argparse.Namespace) -> MonitorSettings:
     state_dir = Path(args.data_dir or data_dir() / args.instance_id)
     files = None
     if args.folder is not None:
-        files = SeriesSettings(
-            Path(args.folder).absolute(),
-            args.file_prefix,
-            max_bytes=int(args.rotate_size * MIB),
-            max_age=args.rotate_every,
-        )
+        with _named("--file-prefix"):
+            files = SeriesSettings(
+                Path(args.folder).absolute(),
+                args.file_prefix,
+                max_bytes=int(args.rotate_size * MIB),
+                max_age=args.rotate_every,
+            )
     return MonitorSettings(
-        poll=PollSettings(
-            names=tuple(args.device),
-            state_dir=state_dir,
-            period=args.poll_period,
-            timeout=args.timeout,
-            max_servers=args.max_servers,
-            performance=args.perf_mon,
-            tango_host=args.tango_host,
-        ),
+        poll=_poll_settings(args, state_dir),
         constants=RowConstants(
             site=args.site_name or args.address_root, instance_id=args.instance_id, settle=0.0
         ),
@@ -57,6 +54,33 @@ def monitor_settings(args: argparse.Namespace) -> MonitorSettings:
         forget_after=args.forget_after,
         feed_rows=max(MAX_ROWS, args.feed_names),
     )
+
+
+def _poll_settings(args: argparse.Namespace, state_dir: Path) -> PollSettings:
+    with _named("--device"):
+        for name in args.device:
+            parse_pattern(name)
+    if args.max_servers > MAX_SERVERS:
+        raise ConfigError(f"--max-servers: {args.max_servers} is more than {MAX_SERVERS}")
+    with _named("--poll-period"):  # what is left, its time-outs are compared with it
+        return PollSettings(
+            names=tuple(args.device),
+            state_dir=state_dir,
+            period=args.poll_period,
+            timeout=args.timeout,
+            max_servers=args.max_servers,
+            performance=args.perf_mon,
+            tango_host=args.tango_host,
+        )
+
+
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Have errors of configuration name ``option``."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{option}: {error}") from error
 
 
 def _mib(text: str) -> float:

@@ -12,10 +12,11 @@ import pytest
 
 from socs.db.engine import Database
 from socs.db.registrar import RowConstants
+from socs.errors import ConfigError
 from socs.tango import monitor as wired
 from socs.tango.monitor import MAX_ROWS, EventMonitor, MonitorSettings
 from socs.tango.names import parse_event
-from socs.tango.options import add_options
+from socs.tango.options import add_options, monitor_settings
 from socs.tango.polling.settings import PollSettings
 from socs.tango.server import Sample
 from socs.tango.snapshot import Snapshot
@@ -156,6 +157,24 @@ def test_rows_beyond_the_limit_are_counted_and_feeds_get_theirs(
     assert shown["rows_left_out"] == {"streams": 80, "reconciliation": 0, "performance": 0}
     assert len(given[0]["streams"]) == MAX_ROWS + 50
     assert given[0]["rows_left_out"]["streams"] == 30
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--poll-period", "0.5"],
+        ["--device", "a//b"],
+        ["--max-servers", "1001"],
+        ["--file-prefix", "../up", "--folder", "lines"],
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(words: list[str], tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser.add_argument_group("Agent Options"))
+    args = parser.parse_args([*words, "--data-dir", str(tmp_path), "--site-name", "s"])
+    args.instance_id = "tango-event-monitor"
+    with pytest.raises(ConfigError, match=f"^{words[0]}: "):
+        monitor_settings(args)
 
 
 @pytest.mark.parametrize("option", ["--rotate-size", "--spool-quota"])
