@@ -7,18 +7,23 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from socs.db.engine import Database
+from socs.epics.decode import ca
+from socs.epics.inventory import Inventory, InventoryLimits
 from socs.epics.store import groups, hosts, logs, purge, tables
 from socs.epics.store.event_writer import EventWriter, WriterSettings
 from socs.epics.store.history import Place, Wanted, select_events
 from socs.epics.track.events import CA, PVA, ApplicationEvent, HostEvent, PvEvent, ServerEvent
 from socs.epics.track.hosts import Expected
-from socs.errors import Malformed, NotAllowed, StorageUnavailable
+from socs.errors import ConfigError, Malformed, NotAllowed, StorageUnavailable
 from socs.testing import wait_until
 from socs.testing.cutter import Moment, TcpCutter, is_mysql_commit
 from socs.testing.mariadb import MariaDB
+from tests.epics_packets import batch, request
 
 A, B, C = 0x0A000001, 0x0A000002, 0xFFFFFFFE
 T = 1_800_000_000.123456
@@ -209,6 +214,49 @@ def test_old_rows_are_purged(database, tmp_path: Path, monkeypatch) -> None:
     assert len(logs.select_logs(database)) == 8
 
 
+def test_idle_names_and_sources_are_forgotten() -> None:
+    inventory = Inventory(InventoryLimits(names=10), secret=1)
+    for now, name in ((T, b"OLD:PV"), (T + 50, b"NEW:PV")):
+        arrived = batch([(f"10.0.0.{len(name)}", int(now - T) + 1, request(name))], now)
+        inventory.searched_ca(arrived, ca.decode(arrived))
+    ages = purge.PurgeAges(names=60.0, sources=60.0)
+    assert purge.purge_inventory(inventory, ages, T + 60) == {"names": 0, "sources": 0}
+    assert purge.purge_inventory(inventory, ages, T + 100) == {"names": 1, "sources": 1}
+    assert inventory.names.names(np.flatnonzero(inventory.names.known)) == [b"NEW:PV"]
+    with pytest.raises(ConfigError, match="logs"):
+        purge.PurgeAges(logs=0.0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (Wanted(since=1.0), "events_v1_time"),
+        (Wanted(subject="pv", kinds=("LOST",)), "events_v1_kind"),
+        (Wanted(host=A), "events_v1_host"),
+        (Wanted(name=b"x"), "events_v1_name"),
+    ],
+    ids=["time", "kind", "host", "name"],
+)
+def test_pages_are_found_by_an_index(tmp_path: Path, wanted: Wanted, index: str) -> None:
+    database = Database({"SOCS_DATA_DIR": str(tmp_path)})
+    tables.ensure_tables(database)
+    asked: list[tuple[str, object]] = []
+    sa.event.listen(
+        database.engine,
+        "before_cursor_execute",
+        lambda c, cursor, statement, parameters, context, many: asked.append(
+            (statement, parameters)
+        ),
+    )
+    select_events(database, wanted, after=Place(T, 5))
+    statement, parameters = next(each for each in asked if each[0].startswith("SELECT"))
+    with database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    database.close()
+    assert index in str(plan[0])
+    assert "SEARCH" in str(plan[0])
+
+
 # -- outages and deaths ---------------------------------------------------------------------------
 
 
@@ -249,6 +297,22 @@ def test_database_stopped_and_killed_while_events_come(
         assert writer.troubles() == []
     assert stored(database) == put
     assert sum(logs.count_unacknowledged(database).values()) == len(put)
+    database.close()
+
+
+def test_database_that_hangs_is_asked_again(mariadb_private: MariaDB, tmp_path: Path) -> None:
+    database = Database(mariadb_private.env(), statement_timeout=1)
+    with EventWriter(tmp_path / "spool", database) as writer:
+        writer.start()
+        writer.put(told(0.0), now=T)
+        wait_until(lambda: writer.counters["ioc_events_stored"] == 1, 20)
+        mariadb_private.pause()
+        writer.put(told(*range(1, 100)), now=T)
+        wait_until(writer.troubles, 30)
+        mariadb_private.resume()
+        wait_until(lambda: writer.counters["ioc_events_stored"] == 100, 30)
+        wait_until(lambda: writer.troubles() == [])
+    assert stored(database) == list(range(100))
     database.close()
 
 

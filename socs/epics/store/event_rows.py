@@ -12,6 +12,7 @@ import msgspec
 from socs.epics.networks import host_text
 from socs.epics.store.tables import LONGEST_NAME, LONGEST_NOTE, LONGEST_TEXT
 from socs.epics.track.events import (
+    PROTOCOLS,
     ApplicationEvent,
     Event,
     HostEvent,
@@ -123,7 +124,8 @@ def event_of(row: Mapping[str, Any]) -> Event:
 
 def _told(event: Event) -> str:
     """For people: what, and where, if that can be told."""
-    if type(event) is Event:
+    unknown = isinstance(event, ServerEvent) and event.protocol not in PROTOCOLS
+    if unknown or type(event) is Event:
         return f"{event.kind}: {event.cause}"
     title = event.evidence.get("title")
     where = host_text(event.host) if isinstance(event, ApplicationEvent) else ""

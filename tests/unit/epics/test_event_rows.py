@@ -37,7 +37,7 @@ def built(kind, **more):
 
 EVENTS = st.one_of(
     built(Event),
-    built(ServerEvent, **NUMBERS, protocol=st.sampled_from([1, 2])),
+    built(ServerEvent, **NUMBERS, **PROTOCOL),
     built(PvEvent, number=st.integers(-1, 2**31), name=NAMES, **NUMBERS, **PROTOCOL),
     built(
         PvsEvent,
