@@ -269,6 +269,17 @@ def test_files_are_registered_where_a_database_is_configured(tmp_path: Path) -> 
         assert sorted(rows(tmp_path / "table")) == expected
 
 
+def test_files_with_an_absolute_prefix_are_where_it_says_and_registered(tmp_path: Path) -> None:
+    with at_work(tmp_path, SOCS_DATA_DIR=str(tmp_path / "table")) as place:
+        place.start("roa")
+        prefix = tmp_path / "there" / "mine"
+        place.control("start", "dw", "-d", place.config, "-f", prefix)
+        place.begins_a_file("there/mine*")
+        place.control("stop", "dw")
+        (path,) = tmp_path.glob("there/mine*.hdf5")
+        assert rows(tmp_path / "table") == [str(path)]
+
+
 def test_ssdatawriter_ends_with_yes_with_a_signal_and_at_the_end_of_input(
     place: Workplace,
 ) -> None:

@@ -27,9 +27,9 @@ def writing(root: Path) -> BuilderSettings:
     [
         ("{root}/out", "x"),
         ("{root}/in", "../out/x"),
-        # The prefix is always below the folder, also one that begins with a slash.
-        ("{root}/out", "{root}/in/x"),
-        ("", "{root}/in/x"),
+        # An absolute prefix goes without the folder.
+        ("{root}/in", "{root}/out/x"),
+        ("{root}/in", "/x"),
         # What is called like the prefix does not matter, the files are beside it.
         ("{root}/out", "link"),
         ("{root}/in/link", "x"),
@@ -47,10 +47,15 @@ def test_no_file_is_written_outside_the_roots(tmp_path: Path, folder: str, prefi
         writing(tmp_path).check_folder(writer)
 
 
-def test_directories_in_the_prefix_are_below_the_folder(tmp_path: Path) -> None:
-    for prefix in ("x", "deep/x", "deep/../x", "/x"):
-        writer = WriterSettings(folder=str(tmp_path / "in"), file_prefix=prefix)
-        writing(tmp_path).check_folder(writer)
+@pytest.mark.parametrize("prefix", ["x", "deep/x", "deep/../x", "{root}/in/x"])
+def test_directories_in_the_prefix(tmp_path: Path, prefix: str) -> None:
+    prefix = prefix.format(root=tmp_path)
+    folder = tmp_path / ("out" if prefix.startswith("/") else "in")
+    writer = WriterSettings(folder=str(folder), file_prefix=prefix)
+    writing(tmp_path).check_folder(writer)
+    writer.writer()
+    assert (tmp_path / "in").is_dir()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from socs.errors import StorageError
 from socs.slow_signal.register import FileRegister
 from socs.slow_signal.settings import WriterSettings
 from socs.slow_signal.ssdaq.receiving_writer import ReceivingFileWriter
+from socs.slow_signal.store.naming import directory_and_name
 
 LAST_FILE = 5.0  # s for which the end waits for the last file's row
 PAUSE = 0.05  # s between looks for it
@@ -50,7 +51,8 @@ def write_files(
     with EndSignals() as signals:
         pid_file = PidFile(pid_path) if pid_path else None
         try:
-            with _registering(Path(settings.folder, settings.file_prefix).parent, instance) as more:
+            folder, _ = directory_and_name(settings.folder, settings.file_prefix)
+            with _registering(folder, instance) as more:
                 writer = ReceivingFileWriter(settings, report=log.warning, **more)
                 with writer:
                     writer.start()
@@ -90,9 +92,7 @@ def _registering(folder: Path, instance: str) -> Iterator[dict[str, Any]]:
     database = Database({**os.environ, "SOCS_DATA_DIR": str(data_dir().absolute())})
     constants = RowConstants(site=socket.gethostname(), instance_id=instance, settle=0.0)
     try:
-        register = FileRegister(
-            spool_dir, database, [os.path.abspath(folder)], constants, report=log.warning
-        )
+        register = FileRegister(spool_dir, database, [str(folder)], constants, report=log.warning)
         register.start()
         log.info("files are registered in %s", database.description)
         try:

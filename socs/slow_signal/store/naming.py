@@ -33,12 +33,12 @@ _DATE = "%Y-%m-%d.%H.%M"
 def directory_and_name(folder: str | os.PathLike[str], prefix: str) -> tuple[Path, str]:
     """Where files with ``prefix`` in ``folder`` are, absolute, and how their names begin.
 
-    The prefix may have directories; they are always below the folder.
+    The prefix may have directories; as with SSDAQ it goes without the folder if it is absolute.
 
     Raises:
         ConfigError: there can be no such directory.
     """
-    below, name = os.path.split(os.path.abspath(folder) + os.sep + prefix)
+    below, name = os.path.split(os.path.join(os.path.abspath(folder), prefix))
     if "\0" in below:
         raise ConfigError(f"folder {below!r}: no path has a zero byte")
     return Path(below), name
