@@ -86,7 +86,9 @@ class NameTable:
         if known is not None:
             return known
         if len(self._names) >= self._limit:
-            if len(self._refused) < self._limit:  # a number, not a list of all that was invented
+            if len(self._refused) < max(
+                1, self._limit
+            ):  # a number, not a list of all that was invented
                 self._refused.add(hash(thing))
             return None
         readable = re.sub(r"[^A-Za-z0-9]+", "_", shown or thing).strip("_")
@@ -142,7 +144,8 @@ class TangoFeeds:
         """Once a poll; ``now`` is the UNIX time [s].
 
         Args:
-            view: tables ``streams``, ``reconciliation`` and ``performance`` of the tracker.
+            view: tables ``streams``, ``reconciliation`` and ``performance`` of the tracker, and in
+                ``rows_left_out`` how many more rows each has.
             numbers: all counters by name.
             now: UNIX time [s].
         """
@@ -150,6 +153,8 @@ class TangoFeeds:
             return
         blocks = {"totals": [Field(name, float(numbers[name]), {}) for name in TOTALS]}
         blocks["totals"].append(Field("fieldless_names", float(self.names_refused), {}))
+        left_out = sum(view["rows_left_out"].values())
+        blocks["totals"].append(Field("rows_left_out", float(left_out), {}))
         blocks |= self._blocks(view)
         for name, fields in blocks.items():
             self._agent.publish_to_feed(FEED, _message(name, fields, now))

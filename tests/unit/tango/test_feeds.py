@@ -61,7 +61,13 @@ def view(streams: list[str], subscriber: str = "tango://h:1/dserver/sub/1") -> d
     numbers = {"rate": 2.0, "published": 9, "received": 7, "lost": 2, "behind": 0, "missed": 1}
     rows = [{"stream": name, "publisher": publisher, **numbers} for name in streams]
     links = [{**row, "subscriber": subscriber} for row in rows]
-    return {"streams": rows, "reconciliation": links, "performance": []}
+    left_out = {"streams": 2, "reconciliation": 3, "performance": 0}
+    return {
+        "streams": rows,
+        "reconciliation": links,
+        "performance": [],
+        "rows_left_out": left_out,
+    }
 
 
 def test_streams_and_subscribers_have_fields_and_tags(agent: Agent) -> None:
@@ -79,6 +85,7 @@ def test_streams_and_subscribers_have_fields_and_tags(agent: Agent) -> None:
         "_field": "lost",
     }
     assert agent.block("totals")["data"]["events_lost"] == 3.0
+    assert agent.block("totals")["data"]["rows_left_out"] == 5.0
 
 
 def test_times_have_their_percentiles_as_far_as_they_are_measured(agent: Agent) -> None:
@@ -120,9 +127,16 @@ def test_ten_thousand_names_get_no_more_fields_than_there_is_room_for(agent: Age
         names = [f"tango://h:1/lab/pub/{n}/val.change" for n in range(start, start + 1000)]
         feeds.update(view(names), NUMBERS, float(start))
     assert feeds.names_refused == 100  # counted as far as there was room for names
-    assert len(agent.fields) <= 100 * 5 + len(TOTALS) + 1
+    assert len(agent.fields) <= 100 * 5 + len(TOTALS) + 2
     last = [m for _, m in agent.published if m.get("block_name") == "totals"][-1]
     assert last["data"]["fieldless_names"] > 0
+
+
+def test_that_no_name_gets_fields_is_told_too(agent: Agent) -> None:
+    feeds = TangoFeeds(agent, 0)
+    feeds.update(view([STREAM]), NUMBERS, 5.0)
+    assert [message["block_name"] for _, message in agent.published] == ["totals", "counters"]
+    assert feeds.names_refused == 1
 
 
 def test_a_thousand_subscriptions_among_ten_thousand_names_take_little_memory() -> None:
