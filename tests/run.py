@@ -1,7 +1,7 @@
 """All tests of every day, in two processes side by side: ``python -m tests.run [ARGUMENTS]``.
 
-Tests with servers wait most of the time; those without compute. With arguments it is pytest with
-these, in one process.
+Integration tests wait most of the time; the others compute. The two take about as long. With
+arguments it is pytest with these, in one process.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sys
 import tempfile
 
 PYTEST = [sys.executable, "-m", "pytest"]
-WITH_SERVERS = ["tests/integration", "tests/faults"]
-WITHOUT = ["tests/unit", "tests/property", "-m", "not slow", "-p", "no:cacheprovider"]
+HERE = ["tests/integration"]
+BESIDE = ["tests/unit", "tests/property", "tests/faults", "-m", "not slow"]
 
 
 def main(arguments: list[str]) -> int:
@@ -21,13 +21,13 @@ def main(arguments: list[str]) -> int:
         return subprocess.call([*PYTEST, *arguments])
     with tempfile.TemporaryFile() as output:
         beside = subprocess.Popen(
-            ["nice", *PYTEST, *WITHOUT], stdout=output, stderr=subprocess.STDOUT
+            [*PYTEST, *BESIDE, "-p", "no:cacheprovider"], stdout=output, stderr=subprocess.STDOUT
         )
-        print("Tests without servers run beside these; what they say comes at the end.", flush=True)
+        print("Other tests run beside the integration tests; they report at the end.", flush=True)
         try:
-            status = subprocess.call([*PYTEST, *WITH_SERVERS])
+            status = subprocess.call([*PYTEST, *HERE])
             if beside.poll() is None:
-                print("Waiting for the tests without servers ...", flush=True)
+                print("Waiting for the other tests ...", flush=True)
             status = status or beside.wait()
         finally:
             beside.kill()
