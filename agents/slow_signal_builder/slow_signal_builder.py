@@ -62,8 +62,8 @@ class SlowSignalBuilder:
         builder = Builder(
             self.settings, self.database, on_second=self._on_second, report=self._report
         )
-        self.builder = builder
         builder.start()
+        self.builder = builder
         for line in builder.introduction():
             self._report(line)
 

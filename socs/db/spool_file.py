@@ -73,7 +73,7 @@ class SpoolFile:
             os.close(guard)
             raise ConfigError(
                 f"{self._path} is in use by another process; "
-                "set --data-dir to a directory of its own for each monitor"
+                "set --data-dir to a directory of its own for each agent"
             ) from error
         return guard
 

@@ -13,7 +13,7 @@ from socs.db.engine import data_dir
 from socs.db.registrar import RowConstants
 from socs.db.spool import DEFAULT_QUOTA
 from socs.errors import ConfigError
-from socs.options import mebibytes, parse_bool, seconds, whole
+from socs.options import mebibytes, numbers, parse_bool, seconds, whole
 from socs.slow_signal.builder import BuilderSettings
 from socs.slow_signal.layout import MODULES
 from socs.slow_signal.publish import LOCAL, MODES, PublisherSettings
@@ -173,7 +173,7 @@ def _add_assembling(group: argparse._ArgumentGroup) -> None:
     settings = StreamSettings().assembler
     group.add_argument(
         "--modules",
-        type=_modules,
+        type=numbers(MODULES - 1),
         metavar="LIST",
         help="modules that make a readout complete, e.g. 0-15,20 (default: all 32)",
     )
@@ -317,18 +317,3 @@ def _add_table(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help="site noted in each row (default: the address root)",
     )
-
-
-def _modules(text: str) -> list[int]:
-    """Numbers in ``0-7,31``.
-
-    Raises:
-        argparse.ArgumentTypeError: it is not of this form.
-    """
-    found: set[int] = set()
-    for piece in text.split(","):
-        low, _, high = piece.partition("-")
-        if not low.isdecimal() or not (high or low).isdecimal() or int(high or low) >= MODULES:
-            raise argparse.ArgumentTypeError(f"{text!r} are no modules, such as 0-7,31")
-        found.update(range(int(low), int(high or low) + 1))
-    return sorted(found)

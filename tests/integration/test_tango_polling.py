@@ -173,6 +173,11 @@ def test_performance_monitoring_is_switched_on_and_off(site, watch, tmp_path):
         wait_until(lambda: monitored(site) == {"pub1", "sub1"})
         watched.poller.set_names(["sim/pub/1"])
         wait_until(lambda: monitored(site) == {"pub1"})
+        watched.poller.set_performance(False)
+        wait_until(lambda: monitored(site) == set())
+        watched.poller.set_performance(True)
+        watched.poller.set_names(["sim/sub/1"])  # at once: neither undoes the other
+        wait_until(lambda: monitored(site) == {"sub1"})
     assert monitored(site) == set()
     assert list(tmp_path.iterdir()) == []
 

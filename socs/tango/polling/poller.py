@@ -119,8 +119,9 @@ class Poller:
         Raises:
             ConfigError: one is no name.
         """
-        settings = replace(self._settings, names=tuple(names))
-        self._inbox.put(lambda: self._take_settings(settings))
+        wanted = tuple(names)
+        replace(self._settings, names=wanted)  # is checked here, and done upon what holds by then
+        self._inbox.put(lambda: self._take_settings(replace(self._settings, names=wanted)))
 
     def set_performance(self, on: bool) -> None:
         """Switch performance monitoring on or off, everywhere."""
