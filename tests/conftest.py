@@ -74,11 +74,23 @@ def nothing_left_behind() -> Iterator[None]:
         pytest.fail("the test left behind: " + ", ".join(map(_describe, leftovers())))
 
 
+@pytest.fixture(scope="session")
+def shared_router(tmp_path_factory) -> Iterator[Site]:
+    """A router for the whole session, as each takes seconds; for tests that leave it running."""
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with Site(tmp_path_factory.mktemp("router")) as made:
+        made.start_router()
+        after = {child.pid for child in psutil.Process().children(recursive=True)}
+        _session_children.update(after - before)
+        yield made
+
+
 @pytest.fixture
-def site(tmp_path) -> Iterator[Callable[..., Site]]:
+def site(request, tmp_path) -> Iterator[Callable[..., Site]]:
     """Make a site: ``site([AgentInstance(...)], router=True, **settings of Site)``.
 
-    Its router runs, unless ``router=False``. Everything is killed at the end of the test.
+    Its router runs, unless ``router=False``. Everything is killed at the end of the test. It is
+    the router of all tests, unless the test is marked ``own_router``.
     """
     with ExitStack() as stack:
 
@@ -86,10 +98,13 @@ def site(tmp_path) -> Iterator[Callable[..., Site]]:
             instances: Sequence[AgentInstance] = (), *, router: bool = True, **settings
         ) -> Site:
             directory = tmp_path / f"site-{secrets.token_hex(4)}"
+            shared = router and not settings and not request.node.get_closest_marker("own_router")
+            if shared:
+                settings["port"] = request.getfixturevalue("shared_router").port
             made = Site(directory, instances=instances, **settings)
             stack.callback(made.stop, timeout=0)
             made.write()
-            if router:
+            if router and not shared:
                 made.start_router()
             return made
 

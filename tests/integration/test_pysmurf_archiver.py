@@ -303,6 +303,7 @@ def test_an_archive_that_is_not_there_degrades_and_recovers(sqlite_archive: Arch
     wait_until(lambda: not archive.client.run.status().session["degraded"], 20)
 
 
+@pytest.mark.own_router
 def test_archiving_goes_on_without_a_router_and_ends_with_sigterm(
     sqlite_archive: Archive,
 ) -> None:

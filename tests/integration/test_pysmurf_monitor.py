@@ -209,10 +209,12 @@ def test_missing_table_is_a_trouble_even_before_the_first_file(site, tmp_path: P
     assert "socs files create" in client.run.status().session["data"]["troubles"][0]
 
 
+@pytest.mark.own_router
 def test_router_killed_and_restarted(sqlite_monitor: Monitor) -> None:
     router_outage(sqlite_monitor, seconds=(1, 6))
 
 
+@pytest.mark.own_router
 @pytest.mark.slow
 def test_router_away_for_half_a_minute(sqlite_monitor: Monitor) -> None:
     router_outage(sqlite_monitor, seconds=(1, 6, 30))

@@ -18,6 +18,7 @@ from socs.sim import site as site_module
 from socs.sim.site import AgentInstance, Site, find_crossbar
 from socs.testing import LOOPBACK, free_port, wait_until
 
+pytestmark = pytest.mark.own_router
 FAKE = AgentInstance("FakeDataAgent", "fake-1", [["--mode", "idle"], ["--num-channels", 2]])
 
 

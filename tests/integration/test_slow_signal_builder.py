@@ -236,6 +236,7 @@ def test_feeds(sqlite_camera: Camera, tmp_path: Path) -> None:
         wait_until(lambda: any(m["topic"].endswith(".counters") for m in heard()), 10)
 
 
+@pytest.mark.own_router
 def test_building_goes_on_without_a_router_and_its_seconds_are_sent_later(
     sqlite_camera: Camera, tmp_path: Path
 ) -> None:
