@@ -30,7 +30,7 @@ POLL_PERIOD = 2.0  # s
 ROTATE = 6.0  # s
 READY = 40.0  # s until the monitor must know all subscriptions
 FAULT_AFTER = 4.0  # s from the start of the source
-BURST = 20_000  # events of the fault
+BURST = 30_000  # events of the fault; sockets hold some 20 000 of them
 DELAY = 5e-4  # s that each callback of the slow subscriber takes then
 
 
