@@ -243,6 +243,7 @@ def test_answers_of_an_ocs_agent(first, script):
     assert first.abort().session["success"] is False
 
 
+@pytest.mark.own_router
 def test_session_data_arrive_after_the_router_was_restarted(own_house, script):
     house = own_house()
     house.start("monitor", "first")
