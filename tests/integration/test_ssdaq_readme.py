@@ -23,7 +23,10 @@ ROOT = Path(__file__).parents[2]
 ALONE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 BEGIN = """
 set -e
-mount -t tmpfs none /tmp
+mkdir {out}/tmp
+mount -t tmpfs none {out}/tmp
+case {root} in /tmp/*) mkdir -p {out}{root}; mount --bind {root} {out}{root};; esac
+mount --move {out}/tmp /tmp
 ip link set lo up
 cd /tmp
 ln -s {root}/docker/tm-ss-sim tm-ss-sim
@@ -83,12 +86,12 @@ def test_every_command_of_the_readme(tmp_path: Path) -> None:
         left = printed.splitlines()
         assert {"ssdaq.log", "ssdaq_writer.log"} < {*left}
         assert {"ssdaq_daemon.pid", "ssdaq_writer_daemon.pid", "ssdaq-control"}.isdisjoint(left)
-        paths = sorted(path.name for path in out.iterdir())
+        paths = sorted(path.name for path in out.glob("*.hdf5"))
         date = r"\d{4}-\d\d-\d\d\.\d\d\.\d\d(\.\d+)?\.hdf5"
         assert [bool(re.fullmatch(f"(SlowSignalData|quick){date}", path)) for path in paths] == [
             True
         ] * len(paths)
-        for path in out.iterdir():
+        for path in out.glob("*.hdf5"):
             with SSDataReader(path) as reader:
                 assert reader.n_readouts >= 10
                 present = {*reader.readouts()["present"].tolist()}
