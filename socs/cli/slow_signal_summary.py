@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from socs.cli.output import ranges, utc_of
 from socs.cli.slow_signal_source import extra
 from socs.errors import FileNotReady
+from socs.part_files import PART
 from socs.slow_signal.layout import ALL_PRESENT, MODULES, is_present
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def of_file(path: Path) -> dict[str, Any]:
     """
     with extra():
         from socs.slow_signal.store import SSDataReader, formats, journal  # noqa: PLC0415
-        from socs.slow_signal.store.naming import PART, journal_of  # noqa: PLC0415
+        from socs.slow_signal.store.naming import journal_of  # noqa: PLC0415
     final = path.with_name(path.name.removesuffix(journal.SUFFIX).removesuffix(PART))
     with SSDataReader(path, "raw") as reader:
         told = {"layout": reader.layout, **contents(reader)}

@@ -12,9 +12,10 @@ from socs.counters import CONSERVATION, imbalances
 from socs.dataroots import DataRoots
 from socs.db.engine import Database
 from socs.errors import NotAllowed
+from socs.part_files import part_of
 from socs.pysmurf.rescan import Found, Rescan
 from socs.pysmurf.stream import PysmurfStream
-from socs.slow_signal.store.naming import journal_of, part_of
+from socs.slow_signal.store.naming import journal_of
 from socs.testing import wait_until
 from tests.harness import rows, running_stream
 

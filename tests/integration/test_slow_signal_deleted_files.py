@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from socs.counters import SLOW_SIGNAL_FILES, Counters
+from socs.part_files import part_of
 from socs.slow_signal.layout import Readouts
 from socs.slow_signal.store import Completed, SSDataReader
-from socs.slow_signal.store.naming import Names, journal_of, part_of
+from socs.slow_signal.store.naming import Names, journal_of
 from socs.slow_signal.store.series import FileSeries, SeriesSettings
 from tests.camera_data import random_walk
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from socs.attempts import RETRY
 from socs.counters import TANGO_FILES, Counters
 from socs.db.finished_files import FinishedFiles
 from socs.db.spool import Spool
 from socs.errors import StorageUnavailable
 from socs.problems import Problems
-from socs.tango.store.series import KIND, RETRY, LinesSeries, SeriesSettings
+from socs.tango.store.series import KIND, LinesSeries, SeriesSettings
 
 NOW = 1_800_000_000.0
 STEPS = st.one_of(

@@ -7,24 +7,15 @@ before the file is told; a crash in that very moment leaves a file that nobody w
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from socs.db.finished_files import FinishedFile
 from socs.errors import StorageUnavailable
-
-PART = ".part"  # the ending of unfinished downloads and copies: nobody takes it for a whole file
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
+from socs.part_files import NO_LINKS, part_of, sync_directory
 
 Tell = Callable[[FinishedFile], object]
-
-
-def part_of(path: Path) -> Path:
-    """Where the file ``path`` is before it is settled."""
-    return path.with_name(path.name + PART)
 
 
 def finish(path: Path, began: float, tell: Tell, settled: Tell) -> FinishedFile:
@@ -43,7 +34,7 @@ def finish(path: Path, began: float, tell: Tell, settled: Tell) -> FinishedFile:
     try:
         if part.exists():
             _name(part, path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
         name = str(path.absolute())
         finished = FinishedFile(name, name, began)
         tell(finished)
@@ -61,15 +52,6 @@ def _name(part: Path, path: Path) -> None:
         if not os.path.samefile(part, path):
             raise
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         os.rename(part, path)
-
-
-def _sync_directory(folder: Path) -> None:
-    with suppress(OSError):
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

@@ -24,9 +24,10 @@ from socs.epics import snapshot
 from socs.epics.inventory import Inventory
 from socs.epics.snapshot import Columns
 from socs.epics.store import snapshot_file, trackers
-from socs.epics.store.finishing import PART, Tell, finish, part_of
+from socs.epics.store.finishing import Tell, finish
 from socs.epics.store.trackers import Trackers
 from socs.errors import ConfigError, Malformed, PeerError, StorageUnavailable
+from socs.part_files import PART, part_of
 
 KIND = FileKind(action="epics_snapshot", format="npz", marker_of=part_of)
 ENDING = ".npz"

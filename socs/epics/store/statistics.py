@@ -23,8 +23,9 @@ import msgspec
 from socs.closing import Closing
 from socs.counters import EPICS_SNAPSHOTS, Counters
 from socs.db.finished_files import FileKind
-from socs.epics.store.finishing import PART, Tell, finish, part_of
+from socs.epics.store.finishing import Tell, finish
 from socs.errors import ConfigError, OurError, StorageUnavailable
+from socs.part_files import PART, part_of
 from socs.tango.store import lines_file
 from socs.tango.store.lines_file import LinesFile
 

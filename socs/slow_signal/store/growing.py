@@ -28,14 +28,14 @@ from numpy.typing import NDArray
 from socs._version import __version__
 from socs.closing import Closing
 from socs.errors import ConfigError, PeerError, StorageUnavailable
+from socs.part_files import part_of, sync_directory, take_name
 from socs.slow_signal.layout import Readouts
 from socs.slow_signal.store import blocks, formats, journal
 from socs.slow_signal.store.hdf5_files import Hdf5File, NativeFile, PeerFile
 from socs.slow_signal.store.journal import Head, Journal
-from socs.slow_signal.store.naming import free_names, is_free, journal_of, part_of
+from socs.slow_signal.store.naming import free_names, is_free, journal_of
 
 SECOND = 1e9  # ns
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -279,7 +279,7 @@ def _place(part: Path, path: Path, source: Journal) -> Path:
     try:
         while True:
             try:
-                _link(part, path)
+                take_name(part, path)
                 break
             except FileExistsError:
                 path = next(free_names(path))
@@ -288,22 +288,5 @@ def _place(part: Path, path: Path, source: Journal) -> Path:
         raise StorageUnavailable(f"cannot name {path}: {error.strerror}") from error
     with suppress(OSError):  # it has its name: nothing that follows may have it named once more
         os.unlink(part)
-    with suppress(OSError):
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    sync_directory(path.parent)
     return path
-
-
-def _link(part: Path, path: Path) -> None:
-    """Give ``part`` the name ``path``, unless that is taken."""
-    try:
-        os.link(part, path)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # A file system without links: the name is taken first, then filled at once.
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
-        os.rename(part, path)

@@ -20,12 +20,12 @@ from itertools import count
 from pathlib import Path
 
 from socs.errors import ConfigError, StorageUnavailable
+from socs.part_files import part_of
 from socs.problems import printable
 from socs.slow_signal.store.journal import SUFFIX
 
 ENDING = ".hdf5"
 MAX_PREFIX = 180  # bytes; names may have 255, and all the endings need their part of it
-PART = ".part"  # the ending of unfinished downloads and copies: nobody takes it for a whole file
 ENUMERATORS = ("date", "order")
 _DATE = "%Y-%m-%d.%H.%M"
 
@@ -47,11 +47,6 @@ def directory_and_name(folder: str | os.PathLike[str], prefix: str) -> tuple[Pat
 def journal_of(path: Path) -> Path:
     """Where the journal of the file ``path`` is while it is being written."""
     return path.with_name(path.name + SUFFIX)
-
-
-def part_of(path: Path) -> Path:
-    """Where the file ``path`` is before it is complete."""
-    return path.with_name(path.name + PART)
 
 
 def is_free(path: Path) -> bool:

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 import tables
 
+from socs.attempts import Attempts, each
 from socs.counters import Counters
-from socs.errors import ConfigError, OurError, StorageUnavailable
+from socs.errors import ConfigError, StorageUnavailable
 from socs.problems import Problems
 from socs.slow_signal.layout import Readouts
 from socs.slow_signal.store import formats
@@ -28,7 +29,6 @@ from socs.slow_signal.store.recovery import dispose, recover_one
 MAX_TOGETHER = 512  # readouts that are flushed together
 MAX_WAITING = 8192  # readouts in memory while the disk refuses: 38 MB, 13 minutes at 10 Hz
 MAX_NAMES = 1000  # names to try for a new file
-RETRY = 1.0  # s between attempts at what was refused
 
 Tell = Callable[[Completed], object]
 T = TypeVar("T")
@@ -110,7 +110,9 @@ class FileSeries:
         self._names, self._settings, self._clock = names, settings, clock
         self._counters = counters
         self._on_finished, self._on_settled = on_finished, on_settled
-        self._problems = problems or Problems()
+        self._attempts = Attempts(
+            "files of readouts", problems or Problems(), lambda: counters.add("data_file_errors")
+        )
         self._waiting: deque[Readouts | None] = deque()  # None: a new file begins here
         self._n_waiting = 0
         self._current: GrowingFile | None = None
@@ -119,7 +121,6 @@ class FileSeries:
         self._leftovers: deque[Path] = deque()
         self._complete: deque[_Unregistered] = deque()
         self._flushed = self._synced = 0.0
-        self._refused: dict[str, tuple[str, float]] = {}  # what: why not, when to try again
         self.last: Completed | None = None
 
     # -- what its owner calls -------------------------------------------------------------------
@@ -158,12 +159,12 @@ class FileSeries:
             self._flush(now)
         if now >= self._synced + self._settings.sync_every:
             self._synced = now
-            self._attempt("sync", now, self._sync)
+            self._attempts.attempt("sync", now, self._sync)
         self._settle(now)
 
     def close(self, now: float) -> None:
         """Complete everything that can be. The rest is left to the next start."""
-        self._refused.clear()  # whatever was refused is tried once more
+        self._attempts.try_again()
         self._flush(now)
         self._end()
         self._settle(now)
@@ -177,7 +178,7 @@ class FileSeries:
 
     def troubles(self) -> list[str]:
         """What cannot be done, and why; empty when all is well."""
-        told = [text for text, _ in self._refused.values()]
+        told = self._attempts.troubles()
         if self._current is not None and self._current.problem is not None:
             told.append(self._current.problem)
         return told
@@ -203,7 +204,7 @@ class FileSeries:
 
     def _flush(self, now: float) -> None:
         self._flushed = now
-        self._attempt("write", now, self._flush_all)
+        self._attempts.attempt("write", now, self._flush_all)
 
     def _flush_all(self) -> None:
         while self._waiting:
@@ -277,15 +278,15 @@ class FileSeries:
 
     def _settle(self, now: float) -> None:
         """Complete what has ended and what was left; hand over what is complete."""
-        self._attempt("recover", now, self._recover_all)
-        self._attempt("complete", now, lambda: _each(self._ended, self._complete_one))
-        self._attempt("register", now, lambda: _each(self._complete, self._hand_over))
+        self._attempts.attempt("recover", now, self._recover_all)
+        self._attempts.attempt("complete", now, lambda: each(self._ended, self._complete_one))
+        self._attempts.attempt("register", now, lambda: each(self._complete, self._hand_over))
 
     def _recover_all(self) -> None:
         if not self._has_looked:
             self._leftovers.extend(self._names.journals())
             self._has_looked = True
-        _each(self._leftovers, self._recover)
+        each(self._leftovers, self._recover)
 
     def _recover(self, path: Path) -> None:
         try:
@@ -316,41 +317,3 @@ class FileSeries:
             self._on_settled(item.completed)
         except Exception:
             log.exception("%s is settled, but not everybody took note", item.completed.path)
-
-    def _attempt(self, what: str, now: float, do: Callable[[], object]) -> None:
-        """Call ``do``; if it is refused, keep the reason, and do not try again before RETRY."""
-        if what in self._refused and now < self._refused[what][1]:
-            return
-        try:
-            do()
-        except OurError as error:
-            self._refuse(what, now, str(error))
-        except Exception as error:
-            log.exception("cannot %s files of readouts", what)
-            self._refuse(what, now, f"{type(error).__name__}: {error}")
-        else:
-            self._refused.pop(what, None)
-
-    def _refuse(self, what: str, now: float, reason: str) -> None:
-        self._counters.add("data_file_errors")
-        self._refused[what] = reason, now + RETRY
-        self._problems.report(what, reason, now)
-
-
-def _each(things: deque[T], do: Callable[[T], object]) -> None:
-    """Call ``do`` once with each of ``things``; those that are refused stay.
-
-    Raises:
-        OurError: what was raised last.
-    """
-    refused = None
-    for _ in range(len(things)):
-        try:
-            do(things[0])
-        except OurError as error:
-            things.rotate(-1)
-            refused = error
-        else:
-            things.popleft()
-    if refused is not None:
-        raise refused

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from socs.closing import Closing
 from socs.errors import FileNotReady, Malformed
+from socs.part_files import PART
 from socs.problems import printable
 from socs.slow_signal.layout import MV_PER_COUNT, READOUT
 from socs.slow_signal.store import blocks, formats, journal
@@ -22,7 +23,7 @@ from socs.slow_signal.store.bzip2_chunks import Bzip2Chunks, can_unpack
 from socs.slow_signal.store.formats import PeerTable
 from socs.slow_signal.store.hdf5 import reading
 from socs.slow_signal.store.journal import JournalScan
-from socs.slow_signal.store.naming import PART, journal_of
+from socs.slow_signal.store.naming import journal_of
 from socs.slow_signal.store.rows import CountRows, Rows, TableRows
 
 BLOCKS_AT_ONCE = 8  # when much is read

@@ -13,7 +13,6 @@ leaves a complete file that nobody was told of.)
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
@@ -27,30 +26,24 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from socs.attempts import Attempts, each
 from socs.counters import Counters
 from socs.db.finished_files import FileKind, FinishedFile
-from socs.errors import ConfigError, OurError, StorageUnavailable
+from socs.errors import ConfigError, StorageUnavailable
+from socs.part_files import PART, part_of, sync_directory, take_name
 from socs.problems import Problems
 from socs.tango.store import lines_file
 from socs.tango.store.lines_file import InUse, LinesFile, translated
 
 ENDING = ".jsonl"
-PART = ".part"  # the ending of unfinished downloads and copies: nobody takes it for a whole file
-RETRY = 1.0  # s until what the disk refused is tried again
 MAX_NAMES = 10_000  # names tried for one file
 MIB = 1 << 20
 _UTC = "%Y%m%dT%H%M%SZ"
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 T = TypeVar("T")
 Tell = Callable[[FinishedFile], object]
 
 log = logging.getLogger(__name__)
-
-
-def part_of(path: Path) -> Path:
-    """Where the file ``path`` is before it is settled."""
-    return path.with_name(path.name + PART)
 
 
 KIND = FileKind(action="tango_events", format="jsonl", marker_of=part_of)
@@ -109,21 +102,22 @@ class LinesSeries:
     ) -> None:
         self._settings, self._counters, self._clock = settings, counters, clock
         self._on_finished, self._on_settled = on_finished, on_settled
-        self._problems = problems or Problems()
+        self._attempts = Attempts(
+            "files of lines", problems or Problems(), lambda: counters.add("line_file_errors")
+        )
         self._current: LinesFile | None = None
         self._begun = self._synced = 0.0
         self._synced_size = 0
         self._has_looked = False
         self._leftovers: deque[Path] = deque()
         self._ended: deque[LinesFile] = deque()
-        self._refused: dict[str, tuple[str, float]] = {}  # what: why not, when to try again
         self.last: str | None = None
 
     # -- what its owner calls -------------------------------------------------------------------
 
     def append(self, line: bytes, now: float) -> bool:
         """Add ``line``; False if the disk refuses it now, and nothing of it was written."""
-        return self._attempt("write", now, lambda: self._append(line, now))
+        return self._attempts.attempt("write", now, lambda: self._append(line, now))
 
     def rotate(self) -> None:
         """Begin a new file with the next line."""
@@ -137,13 +131,13 @@ class LinesSeries:
             self.rotate()
         if now >= self._synced + self._settings.sync_every:
             self._synced = now
-            self._attempt("sync", now, self._sync)
-        self._attempt("recover", now, self._recover_all)
-        self._attempt("complete", now, lambda: self._each(self._ended, self._complete))
+            self._attempts.attempt("sync", now, self._sync)
+        self._attempts.attempt("recover", now, self._recover_all)
+        self._attempts.attempt("complete", now, lambda: each(self._ended, self._complete))
 
     def close(self, now: float) -> None:
         """Complete everything that can be. The rest is left to the next start."""
-        self._refused.clear()  # whatever was refused is tried once more
+        self._attempts.try_again()
         self.rotate()
         self.tick(now)
         for file in self._ended:
@@ -151,11 +145,11 @@ class LinesSeries:
 
     def try_again(self) -> None:
         """Do not wait any longer before trying what was refused."""
-        self._refused.clear()
+        self._attempts.try_again()
 
     def troubles(self) -> list[str]:
         """What cannot be done, and why; empty when all is well."""
-        return [text for text, _ in self._refused.values()]
+        return self._attempts.troubles()
 
     def status(self) -> dict[str, Any]:
         """Where it stands, fit for session data."""
@@ -203,7 +197,7 @@ class LinesSeries:
         if not self._has_looked:
             self._leftovers.extend(self._parts())
             self._has_looked = True
-        self._each(self._leftovers, self._recover)
+        each(self._leftovers, self._recover)
 
     def _parts(self) -> list[Path]:
         """What earlier writers of this series left, by name."""
@@ -259,57 +253,15 @@ class LinesSeries:
         with translated(path):
             while not _has_name(file.path, path):
                 try:
-                    _link(file.path, path)
+                    take_name(file.path, path)
                 except FileExistsError:
                     path = next(_free_names(path.with_name(path.name.rsplit(".", 2)[0])))
                     os.rename(file.path, part_of(path))  # the two always have the same name
                     file.path = part_of(path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         utc = path.name.removeprefix(self._settings.prefix).split(".")[0]
         begun = datetime.strptime(utc, _UTC).replace(tzinfo=timezone.utc).timestamp()
         return FinishedFile(str(path.absolute()), str(path.absolute()), begun)
-
-    # -- what the disk refuses ------------------------------------------------------------------
-
-    def _attempt(self, what: str, now: float, do: Callable[[], object]) -> bool:
-        """Call ``do``; if it is refused, keep the reason, and do not try again before RETRY."""
-        if what in self._refused and now < self._refused[what][1]:
-            return False
-        try:
-            do()
-        except OurError as error:
-            self._refuse(what, now, str(error))
-        except Exception as error:
-            log.exception("cannot %s files of lines", what)
-            self._refuse(what, now, f"{type(error).__name__}: {error}")
-        else:
-            self._refused.pop(what, None)
-            return True
-        return False
-
-    def _refuse(self, what: str, now: float, reason: str) -> None:
-        self._counters.add("line_file_errors")
-        self._refused[what] = reason, now + RETRY
-        self._problems.report(what, reason, now)
-
-    @staticmethod
-    def _each(things: deque[T], do: Callable[[T], object]) -> None:
-        """Call ``do`` once with each of ``things``; those that are refused stay.
-
-        Raises:
-            OurError: what was raised last.
-        """
-        refused = None
-        for _ in range(len(things)):
-            try:
-                do(things[0])
-            except OurError as error:
-                refused = error
-                things.rotate(-1)
-            else:
-                things.popleft()
-        if refused is not None:
-            raise refused
 
 
 def _free_names(stem: Path) -> Iterator[Path]:
@@ -326,24 +278,3 @@ def _has_name(part: Path, path: Path) -> bool:
         return not part.exists() or os.path.samefile(part, path)
     except FileNotFoundError:
         return False
-
-
-def _link(part: Path, path: Path) -> None:
-    """Give ``part`` the name ``path``, too, unless that is taken."""
-    try:
-        os.link(part, path)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # A file system without links: the name is taken first, then filled at once.
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
-        os.rename(part, path)
-
-
-def _sync_directory(folder: Path) -> None:
-    with suppress(OSError):
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from socs.epics.store.finishing import part_of
 from socs.epics.store.statistics import DailyStatistics, StatisticsSettings
 from socs.errors import ConfigError, StorageUnavailable
+from socs.part_files import part_of
 
 DAY = 86_400.0
 MIDNIGHT = 1_795_219_200.0  # 2026-11-21

@@ -14,10 +14,10 @@ from socs.db.finished_files import FinishedFiles
 from socs.db.spool import Spool
 from socs.epics.inventory import Inventory, InventoryLimits
 from socs.epics.store import finishing, snapshot_file
-from socs.epics.store.finishing import part_of
 from socs.epics.store.snapshots import KIND, Snapshots, SnapshotSettings, gather, take_up
 from socs.epics.store.trackers import Trackers
 from socs.errors import ConfigError, FileNotReady, Malformed, StorageUnavailable
+from socs.part_files import part_of
 from tests.epics_packets import address
 from tests.epics_servers import T0
 from tests.unit.epics.test_applications import World

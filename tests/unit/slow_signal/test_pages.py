@@ -15,13 +15,14 @@ import pytest
 from socs.cli.main import main, make_parser
 from socs.cli.slow_signal_series_picture import LINES, MOST
 from socs.cli.slow_signal_source import SILENCE
+from socs.part_files import part_of
 from socs.slow_signal import layout, readout
 from socs.slow_signal.face import MODULE_PLACES
 from socs.slow_signal.pixels import ORDERS
 from socs.slow_signal.settings import WriterSettings
 from socs.slow_signal.store import SSDataReader, SSDataWriter, formats, journal
 from socs.slow_signal.store.hdf5_files import NativeFile
-from socs.slow_signal.store.naming import Names, journal_of, part_of
+from socs.slow_signal.store.naming import Names, journal_of
 from tests.camera_data import random_walk, without
 
 DOCS = Path(__file__).parents[3] / "docs"

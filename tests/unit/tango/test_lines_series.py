@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from socs.attempts import RETRY
 from socs.counters import TANGO_FILES, TANGO_FILES_CONSERVATION, Counters, imbalances
 from socs.db.finished_files import FinishedFiles
 from socs.db.spool import Spool
 from socs.errors import ConfigError, StorageUnavailable
+from socs.part_files import part_of
 from socs.tango.store import lines_file, series
 from socs.tango.store.lines_file import InUse, create, reopen
-from socs.tango.store.series import KIND, LinesSeries, SeriesSettings, part_of
+from socs.tango.store.series import KIND, LinesSeries, SeriesSettings
 from socs.tango.store.writer import LinesWriter
 from socs.testing import wait_until
 
@@ -234,7 +236,7 @@ def test_who_was_killed_before_all_knew_tells_it_again(tmp_path):
     assert before.series.troubles() == ["no room in the spool"]
     assert before.series.status()["unsettled_files"] == 1
     before.refuse = False
-    before.series.tick(series.RETRY)
+    before.series.tick(RETRY)
     assert files.finished(before.finished[0])
     # Killed before `.part` was deleted:
     path = Path(before.finished[0].path)
