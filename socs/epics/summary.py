@@ -1,0 +1,296 @@
+"""What a gateway tells monitors: the traffic of a moment, added up, as one message of a feed.
+
+A second of busy traffic is half a million requests; of these a monitor needs who asked for what how
+often. So names go over the feed once, and are numbers from then on:
+
+    epoch 7   number 41   names 1200, 1201, ...   requests (name 17, source 3, twice), ...
+    epoch 7   number 42   names 1310, ...         requests (name 1201, source 0, once), ...
+    epoch 8   number 43   names 0, 1, ...         from here on numbers stand for other names
+
+Numbers of names are valid within an epoch. A gateway begins a new one when its table is full and
+when it is asked to: by a monitor that has missed a message, or has just come. Nothing else is
+needed to be complete again.
+
+Messages are numbered without gaps from the start of a gateway on, also while nothing happens. So
+each tells that the gateway listened from ``began`` to ``ended``, and a missing one is noticed.
+Totals tell how many requests were in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from socs.errors import Malformed
+
+VERSION = 1
+# Most rows in one message, so that none is over a megabyte; more traffic is more messages.
+MOST_REQUESTS = 65_536
+MOST_NAMES = 8_192
+MOST_SOURCES = 65_536
+MOST_ROWS = 8_192  # of each other kind
+LONGEST_NAME = 512  # bytes
+MOST_SERVERS = 16  # of one name
+
+# name    number of the name in this epoch
+# source  row of the message's sources
+# count   how often that source asked for it, at least 1; for more there are more rows
+REQUESTS = np.dtype([("name", "<u4"), ("source", "<u2"), ("count", "<u2")])
+# host, port  who asks (to whom an answer goes)
+# datagrams   with requests that it sent
+# requests    in them, those without a number of a name among them
+SOURCES = np.dtype([("host", "<u4"), ("port", "<u2"), ("datagrams", "<u4"), ("requests", "<u4")])
+# An answer to a foreign search, seen by capturing; one row for all the same of a moment.
+# protocol    socs.epics.track.events.CA or PVA
+# host, port  where the server listens, as the answer says; sender: who sent it
+# time        of the last one, UNIX [s]
+ANSWERS = np.dtype(
+    [
+        ("name", "<u4"),
+        ("protocol", "u1"),
+        ("host", "<u4"),
+        ("port", "<u2"),
+        ("sender", "<u4"),
+        ("guid", "V12"),
+        ("time", "<f8"),
+    ]
+)
+# sender, time  of the datagram; the rest as in socs.epics.decode.ca.CA_BEACON
+CA_BEACONS = np.dtype(
+    [
+        ("time", "<f8"),
+        ("sender", "<u4"),
+        ("id", "<u4"),
+        ("host", "<u4"),
+        ("port", "<u2"),
+        ("minor", "<u2"),
+    ]
+)
+# the same, as in socs.epics.decode.pva.PVA_BEACON
+PVA_BEACONS = np.dtype(
+    [
+        ("time", "<f8"),
+        ("sender", "<u4"),
+        ("host", "<u4"),
+        ("port", "<u2"),
+        ("changes", "<u2"),
+        ("sequence", "u1"),
+        ("guid", "V12"),
+    ]
+)
+
+Rows = NDArray[np.void]
+
+
+class Beat(msgspec.Struct, frozen=True, array_like=True):
+    """A datagram of an application: a heartbeat that can be decoded.
+
+    Attributes:
+        kind: ``json`` or ``alive``.
+        time: when it came, UNIX [s].
+        host, port: who sent it.
+        datagram: as it came.
+    """
+
+    kind: str
+    time: float
+    host: int
+    port: int
+    datagram: bytes
+
+
+class Found(msgspec.Struct, frozen=True, array_like=True):
+    """What came of a search of the gateway's own.
+
+    Attributes:
+        protocol: socs.epics.track.events.CA or PVA.
+        name: as it was asked for.
+        servers: host, port, sender and GUID (may be empty) of each that answered; none: not found.
+        attempts: how often it was asked for.
+        asked, ended: when the search went out first, and when it was over, UNIX [s].
+    """
+
+    protocol: int
+    name: bytes
+    servers: tuple[tuple[int, int, int, bytes], ...]
+    attempts: int
+    asked: float
+    ended: float
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """What an application answered when it was asked.
+
+    Attributes:
+        kind: ``names`` (its process variables) or ``lines`` (its host's sockets and processes).
+        host, port: the application's, where it answers requests.
+        texts: names or lines, all of them.
+        time: when the last came, UNIX [s].
+    """
+
+    kind: str
+    host: int
+    port: int
+    texts: tuple[str, ...]
+    time: float
+
+
+@dataclass(eq=False)
+class Summary:
+    """One message.
+
+    Attributes:
+        gateway: its name.
+        boot: drawn anew at each of its starts.
+        number: of the message, 0 for the first of a boot.
+        epoch: of the numbers of names.
+        began, ended: between which everything here was received, UNIX time of the gateway [s].
+        networks: what it hears; empty for any address.
+        last: the gateway ends with this message.
+        first_name: number of the first of ``names``; the others follow.
+        names: those that have had no number in this epoch.
+        requests, sources, answers, ca_beacons, pva_beacons: rows, see this module.
+        beats, found, told: see there.
+        totals: of this boot, this message included: ``requests`` (in rows, with or without a
+            name) and ``datagrams`` (with requests).
+        counters: of the gateway, by name.
+    """
+
+    gateway: str
+    boot: str
+    number: int
+    epoch: int
+    began: float
+    ended: float
+    networks: tuple[str, ...] = ()
+    last: bool = False
+    first_name: int = 0
+    names: tuple[bytes, ...] = ()
+    requests: Rows = field(default_factory=partial(np.zeros, 0, REQUESTS))
+    sources: Rows = field(default_factory=partial(np.zeros, 0, SOURCES))
+    answers: Rows = field(default_factory=partial(np.zeros, 0, ANSWERS))
+    ca_beacons: Rows = field(default_factory=partial(np.zeros, 0, CA_BEACONS))
+    pva_beacons: Rows = field(default_factory=partial(np.zeros, 0, PVA_BEACONS))
+    beats: tuple[Beat, ...] = ()
+    found: tuple[Found, ...] = ()
+    told: tuple[Told, ...] = ()
+    totals: Mapping[str, int] = field(default_factory=lambda: {"requests": 0, "datagrams": 0})
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+
+_TABLES: dict[str, tuple[np.dtype[Any], int]] = {
+    "requests": (REQUESTS, MOST_REQUESTS),
+    "sources": (SOURCES, MOST_SOURCES),
+    "answers": (ANSWERS, MOST_ROWS),
+    "ca_beacons": (CA_BEACONS, MOST_ROWS),
+    "pva_beacons": (PVA_BEACONS, MOST_ROWS),
+}
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    gateway: str
+    boot: str
+    number: int
+    epoch: int
+    began: float
+    ended: float
+    networks: tuple[str, ...]
+    last: bool
+    first_name: int
+    names: bytes
+    lengths: bytes
+    requests: bytes
+    sources: bytes
+    answers: bytes
+    ca_beacons: bytes
+    pva_beacons: bytes
+    beats: tuple[Beat, ...]
+    found: tuple[Found, ...]
+    told: tuple[Told, ...]
+    totals: dict[str, int]
+    counters: dict[str, int]
+
+
+def encode(summary: Summary) -> dict[str, Any]:
+    """The message: plain values, and bytes for tables, as WAMP serializers take them."""
+    told = {each.name: getattr(summary, each.name) for each in fields(summary)}
+    told |= {name: getattr(summary, name).tobytes() for name in _TABLES}
+    told["names"] = b"".join(summary.names)
+    told["lengths"] = np.array([len(name) for name in summary.names], "<u2").tobytes()
+    message: dict[str, Any] = msgspec.to_builtins(
+        _Message(version=VERSION, **told), builtin_types=(bytes,)
+    )
+    return message
+
+
+def decode(message: object) -> Summary:
+    """The summary in a message of a feed.
+
+    Raises:
+        Malformed: it is none, or of another version, or beyond a limit of this module.
+    """
+    if isinstance(message, Mapping) and message.get("version") != VERSION:
+        raise Malformed(
+            f"summary of version {message.get('version')!r}, not {VERSION}: "
+            "gateway and monitor are of different releases",
+            "summaries_malformed",
+        )
+    try:
+        found = msgspec.convert(message, _Message)
+        lengths = np.frombuffer(found.lengths, "<u2").astype(np.int64)
+        values: dict[str, Any] = {name: _table(getattr(found, name), name) for name in _TABLES}
+    except (msgspec.ValidationError, ValueError) as error:
+        raise Malformed(f"summary: {error}", "summaries_malformed") from error
+    values |= {name: getattr(found, name) for name in _PLAIN}
+    summary = Summary(**values, names=_names(found.names, lengths))
+    _check(summary)
+    return summary
+
+
+_PLAIN = [each.name for each in fields(Summary) if each.name not in {"names", *_TABLES}]
+
+
+def _table(octets: bytes, name: str) -> Rows:
+    dtype, most = _TABLES[name]
+    rows = np.frombuffer(octets, dtype)
+    if len(rows) > most:
+        raise ValueError(f"{name}: {len(rows)} rows are more than {most}")
+    return rows
+
+
+def _names(octets: bytes, lengths: NDArray[np.int64]) -> tuple[bytes, ...]:
+    ends = np.cumsum(lengths)
+    whole = int(ends[-1]) if len(ends) else 0
+    too_long = int(lengths.max(initial=0)) > LONGEST_NAME
+    if whole != len(octets) or too_long or len(lengths) > MOST_NAMES:
+        raise Malformed("summary: names and their lengths do not fit", "summaries_malformed")
+    starts = (ends - lengths).tolist()
+    return tuple(octets[a:b] for a, b in zip(starts, ends.tolist(), strict=True))
+
+
+def _check(summary: Summary) -> None:
+    requests = summary.requests
+    wrong = None
+    if min(summary.number, summary.epoch, summary.first_name, *summary.totals.values(), 0) < 0:
+        wrong = "a negative number"
+    elif not summary.began <= summary.ended < float("inf"):
+        wrong = "it ends before it begins"
+    elif len(requests) and (
+        int(requests["source"].max()) >= len(summary.sources) or not requests["count"].all()
+    ):
+        wrong = "requests without a source, or of none"
+    elif max(map(len, (summary.beats, summary.found, summary.told))) > MOST_ROWS:
+        wrong = "too many rows"
+    elif any(len(each.servers) > MOST_SERVERS for each in summary.found):
+        wrong = "too many servers of a name"
+    elif not {"requests", "datagrams"} <= summary.totals.keys():
+        wrong = "totals are missing"
+    if wrong:
+        raise Malformed(f"summary: {wrong}", "summaries_malformed")
