@@ -18,9 +18,8 @@ Totals tell how many requests were in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -141,6 +140,10 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     time: float
 
 
+def _nothing(dtype: np.dtype[Any]) -> Callable[[], Rows]:
+    return lambda: np.zeros(0, dtype)
+
+
 @dataclass(eq=False)
 class Summary:
     """One message.
@@ -172,11 +175,11 @@ class Summary:
     last: bool = False
     first_name: int = 0
     names: tuple[bytes, ...] = ()
-    requests: Rows = field(default_factory=partial(np.zeros, 0, REQUESTS))
-    sources: Rows = field(default_factory=partial(np.zeros, 0, SOURCES))
-    answers: Rows = field(default_factory=partial(np.zeros, 0, ANSWERS))
-    ca_beacons: Rows = field(default_factory=partial(np.zeros, 0, CA_BEACONS))
-    pva_beacons: Rows = field(default_factory=partial(np.zeros, 0, PVA_BEACONS))
+    requests: Rows = field(default_factory=_nothing(REQUESTS))
+    sources: Rows = field(default_factory=_nothing(SOURCES))
+    answers: Rows = field(default_factory=_nothing(ANSWERS))
+    ca_beacons: Rows = field(default_factory=_nothing(CA_BEACONS))
+    pva_beacons: Rows = field(default_factory=_nothing(PVA_BEACONS))
     beats: tuple[Beat, ...] = ()
     found: tuple[Found, ...] = ()
     told: tuple[Told, ...] = ()
