@@ -27,15 +27,17 @@ from twisted.application.internet import backoffPolicy
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from txaio.tx import start_logging
 
-from socs.errors import ConfigError, OurError
+from socs.errors import ConfigError, OurError, SocsError, StorageUnavailable
 from socs.problems import printable
 
 SHUTDOWN_TIMEOUT = 10.0  # seconds for the callables that ``build`` returns, all together
 HANG_TIMEOUT = 20.0  # seconds after which a process that should have ended is ended the hard way
 EXIT_BAD_CONFIG = 2  # as argparse
 LONGEST_RETRY = 5.0  # seconds between two attempts to reach the router
+STATUS_PERIOD = 1.0  # seconds between updates of session data
 STUCK = 5.0  # seconds without an answer after which a disk or a file server counts as hanging
 STDERR = 2  # file descriptor
 
@@ -43,6 +45,7 @@ T = TypeVar("T")
 
 reactor: Any = _reactor  # typed as a bare module by Twisted
 
+Reply = tuple[bool, str]  # of an operation: whether it succeeded, and what to say
 OnShutdown = Callable[[], Any]
 Build = Callable[[Any, argparse.Namespace], Iterable[OnShutdown] | None]
 
@@ -95,6 +98,66 @@ def patiently(
         yield sleep(0.02)
     result: T = yield work
     return result
+
+
+@inlineCallbacks
+def show_status(
+    session: Any,
+    status: Callable[[], dict[str, Any]],
+    place: object,
+    then: Callable[[dict[str, Any]], object] = lambda found: None,
+) -> Generator[Deferred[Any], Any, None]:
+    """Show a status in the session data of a Process each second, until it is told to end.
+
+    The session is *degraded* while there are ``troubles``.
+
+    Args:
+        session: of the Process.
+        status: gives what to show, with a list ``troubles``; called in a thread. When it raises
+            StorageUnavailable, that is the trouble.
+        place: directory that hangs when ``status`` takes long.
+        then: called with each status, in the reactor's thread.
+    """
+
+    def wanted() -> bool:
+        return session.status in ("starting", "running")
+
+    def troubled(trouble: str) -> None:
+        session.degraded = True
+        session.data["troubles"] = [trouble]
+
+    while wanted():
+        try:
+            found = yield patiently(
+                deferToThread(status), wanted=wanted, stuck=lambda: troubled(f"{place} hangs")
+            )
+        except StorageUnavailable as error:
+            troubled(str(error))
+        else:
+            if found is not None:
+                session.data = {"timestamp": time.time(), **found}
+                session.degraded = bool(found["troubles"])
+                then(found)
+        yield sleep(STATUS_PERIOD)
+
+
+def reply_of(part: T | None, act: Callable[[T], str], missing: str) -> Reply:
+    """Reply of a Task that lets ``act`` do something with ``part``; ``missing`` if it is None."""
+    if part is None:
+        return False, missing
+    try:
+        return True, act(part)
+    except SocsError as error:
+        return False, str(error)
+
+
+def line_logger(log: Any) -> Callable[[str], None]:
+    """What writes lines, from any thread, to the log of an agent."""
+
+    def write(text: str) -> None:
+        reactor.callFromThread(log.info, "{text}", text=text)
+
+    return write
 
 
 class _NotGiven:

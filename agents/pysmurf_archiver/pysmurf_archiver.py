@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ocs import ocs_agent
-from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
-from socs.agent import end_soon, patiently, run_agent, sleep
+from socs.agent import Reply, end_soon, line_logger, run_agent, show_status
 from socs.archive import operations
 from socs.archive.publish import ArchiveFeeds
 from socs.archive.service import ArchiveService
@@ -23,8 +22,6 @@ from socs.archive.settings import add_options, archive_settings
 from socs.db.engine import Database
 from socs.errors import OurError, SocsError
 
-PERIOD = 1.0  # s between updates of session data
-Reply = tuple[bool, str]
 Task = Callable[..., Reply]
 
 
@@ -51,14 +48,11 @@ class PysmurfArchiver:
     def __init__(self, agent: ocs_agent.OCSAgent, args: argparse.Namespace) -> None:
         self.agent = agent
         self.log = agent.log
+        self._report = line_logger(agent.log)
         self.settings = archive_settings(args)
         self.database = Database()
         self.feeds = ArchiveFeeds(agent)
         self.service: ArchiveService | None = None
-
-    def _report(self, text: str) -> None:
-        """A line for the log, from any thread."""
-        reactor.callFromThread(self.log.info, "{text}", text=text)
 
     # -- operations -----------------------------------------------------------------------------
 
@@ -97,36 +91,17 @@ class PysmurfArchiver:
             service = yield deferToThread(self._start)
         except OurError as error:
             return False, str(error)
-        while session.status in ("starting", "running"):
-            yield self._update(session, service)
-            yield sleep(PERIOD)
+        yield show_status(session, service.status, self.settings.data_dir, then=self.feeds.update)
         yield self.close()
-        self._show(session, service.status())
+        status = service.status()
+        session.data = {"timestamp": time.time(), **status}
+        self.feeds.update(status)
         return True, "Stopped archiving"
 
     def _start(self) -> ArchiveService:
         self.service = ArchiveService(self.settings, self.database, report=self._report)
         self.service.start()
         return self.service
-
-    @inlineCallbacks
-    def _update(self, session: ocs_agent.OpSession, service: ArchiveService) -> Any:
-        def stuck() -> None:
-            session.degraded = True
-            session.data["troubles"] = [f"{self.settings.data_dir} hangs"]
-
-        status = yield patiently(
-            deferToThread(service.status),
-            wanted=lambda: session.status in ("starting", "running"),
-            stuck=stuck,
-        )
-        if status is not None:
-            session.degraded = bool(status["troubles"])
-            self._show(session, status)
-
-    def _show(self, session: ocs_agent.OpSession, status: dict[str, Any]) -> None:
-        session.data = {"timestamp": time.time(), **status}
-        self.feeds.update(status)
 
     @inlineCallbacks
     def close(self) -> Any:

@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
-from socs.agent import end_soon, patiently, run_agent, sleep
+from socs.agent import Reply, end_soon, line_logger, reply_of, run_agent, show_status
 from socs.dataroots import DataRoots
 from socs.db import pysmurf_files_manager
 from socs.db.engine import Database
@@ -27,8 +27,6 @@ from socs.pysmurf.rescan import Rescan
 from socs.pysmurf.settings import add_options, row_constants, stream_settings
 from socs.pysmurf.stream import PysmurfStream
 
-PERIOD = 1.0  # s between updates of session data and the counters feed
-Reply = tuple[bool, str]
 NOT_LISTENING = "Not listening: start the process run first"
 
 
@@ -48,6 +46,7 @@ class PysmurfMonitor:
     def __init__(self, agent: ocs_agent.OCSAgent, args: argparse.Namespace) -> None:
         self.agent = agent
         self.log = agent.log
+        self._report = line_logger(agent.log)
         self.create_table = args.create_table
         self.database = Database()
         self.roots = DataRoots(args.data_root)
@@ -74,10 +73,6 @@ class PysmurfMonitor:
             f"({stream.receiver.method}, receive buffer {granted} bytes), "
             f"registering in {self.database.description}"
         )
-
-    def _report(self, text: str) -> None:
-        """A line for the log, from any thread."""
-        reactor.callFromThread(self.log.info, "{text}", text=text)
 
     def _on_messages(self, messages: list[Message]) -> None:
         """In the ingest thread: messages that name no file."""
@@ -154,32 +149,14 @@ class PysmurfMonitor:
                 yield deferToThread(self._listen)
             except OurError as error:
                 return False, str(error)
-        while session.status in ("starting", "running"):
-            yield self._update(session)
-            yield sleep(PERIOD)
+        yield show_status(
+            session,
+            lambda: self.stream.status(),  # noqa: PLW0108  none if all ended by now
+            self.settings.spool_dir,
+            then=lambda status: self.feeds.flush(status["counters"]),
+        )
         yield self.close()
         return True, "Stopped listening"
-
-    @inlineCallbacks
-    def _update(self, session: ocs_agent.OpSession) -> Any:
-        try:
-            data = yield patiently(
-                deferToThread(self.stream.status),
-                wanted=lambda: session.status in ("starting", "running"),
-                stuck=lambda: self._troubled(session, f"{self.settings.spool_dir} hangs"),
-            )
-        except StorageUnavailable as error:
-            self._troubled(session, str(error))
-            return
-        if data is None:
-            return
-        session.data = {"timestamp": time.time(), **data}
-        session.degraded = bool(data["troubles"])
-        self.feeds.flush(data["counters"])
-
-    def _troubled(self, session: ocs_agent.OpSession, trouble: str) -> None:
-        session.degraded = True
-        session.data["troubles"] = [trouble]
 
     @inlineCallbacks
     def close(self) -> Any:
@@ -223,12 +200,7 @@ class PysmurfMonitor:
 
     def _tell(self, act: Callable[[PysmurfStream], str]) -> Reply:
         """Result of a Task that lets ``act`` do something with the stream."""
-        if self.stream is None:
-            return False, NOT_LISTENING
-        try:
-            return True, act(self.stream)
-        except SocsError as error:
-            return False, str(error)
+        return reply_of(self.stream, act, NOT_LISTENING)
 
     @ocs_agent.param("path", type=str)
     @ocs_agent.param("since", default=0.0, type=float)

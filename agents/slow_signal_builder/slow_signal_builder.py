@@ -15,9 +15,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
-from socs.agent import end_soon, patiently, run_agent, sleep
+from socs.agent import Reply, end_soon, line_logger, reply_of, run_agent, show_status
 from socs.db.engine import Database
-from socs.errors import OurError, SocsError, StorageUnavailable
+from socs.errors import OurError, StorageUnavailable
 
 try:
     from socs.slow_signal.builder import Builder
@@ -29,8 +29,6 @@ except ModuleNotFoundError as error:  # of the extra
         f"{error}: pip install 'socs[slow-signal]'", name=error.name
     ) from error
 
-PERIOD = 1.0  # s between updates of session data and the counters feed
-Reply = tuple[bool, str]
 NOT_LISTENING = "Not listening: start the process acq first"
 WRITER = ("folder", "file_prefix", "file_enumerator", "filesize_lim", "layout")
 
@@ -51,6 +49,7 @@ class SlowSignalBuilder:
     def __init__(self, agent: ocs_agent.OCSAgent, args: argparse.Namespace) -> None:
         self.agent = agent
         self.log = agent.log
+        self._report = line_logger(agent.log)
         self.settings = builder_settings(args)
         self.database = Database()
         self.feeds = SlowSignalFeeds(agent)
@@ -66,10 +65,6 @@ class SlowSignalBuilder:
         self.builder = builder
         for line in builder.introduction():
             self._report(line)
-
-    def _report(self, text: str) -> None:
-        """A line for the log, from any thread."""
-        reactor.callFromThread(self.log.info, "{text}", text=text)
 
     def _on_second(self, second: Second) -> None:
         """In a thread of the stream."""
@@ -116,32 +111,14 @@ class SlowSignalBuilder:
                 yield deferToThread(self._listen)
             except OurError as error:
                 return False, str(error)
-        while session.status in ("starting", "running"):
-            yield self._update(session)
-            yield sleep(PERIOD)
+        yield show_status(
+            session,
+            lambda: self.builder.status(),  # noqa: PLW0108  none if all ended by now
+            self.settings.spool_dir,
+            then=lambda status: self.feeds.publish_counters(status["counters"], time.time()),
+        )
         yield self.close()
         return True, "Stopped listening"
-
-    @inlineCallbacks
-    def _update(self, session: ocs_agent.OpSession) -> Any:
-        try:
-            data = yield patiently(
-                deferToThread(self.builder.status),
-                wanted=lambda: session.status in ("starting", "running"),
-                stuck=lambda: self._troubled(session, f"{self.settings.spool_dir} hangs"),
-            )
-        except StorageUnavailable as error:
-            self._troubled(session, str(error))
-            return
-        if data is None:
-            return
-        session.data = {"timestamp": time.time(), **data}
-        session.degraded = bool(data["troubles"])
-        self.feeds.publish_counters(data["counters"], time.time())
-
-    def _troubled(self, session: ocs_agent.OpSession, trouble: str) -> None:
-        session.degraded = True
-        session.data["troubles"] = [trouble]
 
     @inlineCallbacks
     def close(self) -> Any:
@@ -239,12 +216,7 @@ filesize_lim=None, layout=None)
 
     def _tell(self, act: Callable[[Builder], str]) -> Reply:
         """Result of a Task that lets ``act`` do something with the builder."""
-        if self.builder is None:
-            return False, NOT_LISTENING
-        try:
-            return True, act(self.builder)
-        except SocsError as error:
-            return False, str(error)
+        return reply_of(self.builder, act, NOT_LISTENING)
 
 
 def make_parser(parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:

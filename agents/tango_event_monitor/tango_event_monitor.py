@@ -15,16 +15,14 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
-from socs.agent import end_soon, patiently, run_agent, sleep
+from socs.agent import Reply, end_soon, line_logger, reply_of, run_agent, show_status
 from socs.db.engine import Database
-from socs.errors import ConfigError, OurError, SocsError, StorageUnavailable
+from socs.errors import ConfigError, OurError, StorageUnavailable
 from socs.tango.events import Event
 from socs.tango.feeds import TangoFeeds
 from socs.tango.monitor import EventMonitor, View
 from socs.tango.options import add_options, monitor_settings
 
-PERIOD = 1.0  # s between updates of session data
-Reply = tuple[bool, str]
 NOT_MONITORING = "Not monitoring: start the process monitor first"
 
 
@@ -46,6 +44,7 @@ class TangoEventMonitor:
     def __init__(self, agent: ocs_agent.OCSAgent, args: argparse.Namespace) -> None:
         self.agent = agent
         self.log = agent.log
+        self._report = line_logger(agent.log)
         self.settings = monitor_settings(args)
         self.database = Database()
         self.feeds = TangoFeeds(agent, args.feed_names)
@@ -61,10 +60,6 @@ class TangoEventMonitor:
             report=self._report,
         )
         self.events.start()
-
-    def _report(self, text: str) -> None:
-        """A line for the log, from any thread."""
-        reactor.callFromThread(self.log.info, "{text}", text=text)
 
     def _on_told(self, told: Sequence[Event], offset: float) -> None:
         """In the poller's thread."""
@@ -121,35 +116,14 @@ class TangoEventMonitor:
         except OurError as error:
             return False, str(error)
         try:
-            while session.status in ("starting", "running"):
-                yield self._update(session)
-                yield sleep(PERIOD)
+            yield show_status(
+                session,
+                lambda: {**self.events.status(), "fieldless_names": self.feeds.names_refused},
+                self.settings.spool_dir,
+            )
         finally:  # nothing polls beside a second run
             yield self.close()
         return True, "Stopped monitoring"
-
-    @inlineCallbacks
-    def _update(self, session: ocs_agent.OpSession) -> Any:
-        try:
-            data = yield patiently(
-                deferToThread(self.events.status),
-                wanted=lambda: session.status in ("starting", "running"),
-                stuck=lambda: self._troubled(session, f"{self.settings.spool_dir} hangs"),
-            )
-        except StorageUnavailable as error:
-            self._troubled(session, str(error))
-            return
-        if data is not None:
-            session.data = {
-                "timestamp": time.time(),
-                **data,
-                "fieldless_names": self.feeds.names_refused,
-            }
-            session.degraded = bool(data["troubles"])
-
-    def _troubled(self, session: ocs_agent.OpSession, trouble: str) -> None:
-        session.degraded = True
-        session.data["troubles"] = [trouble]
 
     @inlineCallbacks
     def close(self) -> Any:
@@ -256,13 +230,7 @@ class TangoEventMonitor:
 
     def _act(self, act: Callable[[EventMonitor], str]) -> Reply:
         """Result of a Task that lets ``act`` do something with the monitor."""
-        events = self.events
-        if events is None:
-            return False, NOT_MONITORING
-        try:
-            return True, act(events)
-        except SocsError as error:
-            return False, str(error)
+        return reply_of(self.events, act, NOT_MONITORING)
 
 
 def _told(names: Sequence[str]) -> str:

@@ -2,7 +2,9 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 import time
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -14,8 +16,16 @@ from twisted.application import internet  # noqa: E402
 from twisted.internet.defer import Deferred, succeed  # noqa: E402
 
 from socs import agent as agent_module  # noqa: E402
-from socs.agent import add_message, end_soon, parse_args, sleep  # noqa: E402
-from socs.errors import ConfigError  # noqa: E402
+from socs.agent import (  # noqa: E402
+    add_message,
+    end_soon,
+    line_logger,
+    parse_args,
+    reply_of,
+    show_status,
+    sleep,
+)
+from socs.errors import ConfigError, Malformed, StorageUnavailable  # noqa: E402
 from socs.options import parse_bool  # noqa: E402
 
 SITE = """
@@ -140,6 +150,107 @@ def test_an_operation_is_told_to_end_by_its_session():
     end_soon(session, {}).addCallback(replies.append)
     assert statuses == ["stopping"]
     assert replies == [(True, "verify will end")]
+
+
+@pytest.fixture
+def show(pump, monkeypatch):
+    """Show a status until the session's data are as wanted; returns the session."""
+    monkeypatch.setattr(agent_module, "STATUS_PERIOD", 0.01)
+
+    def show(status, shown, then=lambda status: None):
+        session = SimpleNamespace(status="starting", data={}, degraded=False)
+        ended = []
+        show_status(session, status, "/spool", then).addBoth(ended.append)
+        try:
+            pump(lambda: shown(session), 5)
+        finally:
+            session.status = "stopping"
+            pump(lambda: ended, 5)
+        assert ended == [None]
+        return session
+
+    return show
+
+
+def test_a_status_is_shown_each_period_and_given_on(show):
+    statuses, told = count(), []
+    session = show(
+        lambda: {"number": next(statuses), "troubles": []},
+        lambda session: len(told) > 2,
+        told.append,
+    )
+    assert told[:3] == [{"number": number, "troubles": []} for number in (0, 1, 2)]
+    assert session.data["number"] == told[-1]["number"]
+    assert abs(session.data["timestamp"] - time.time()) < 5
+    assert session.degraded is False
+
+
+def test_a_session_is_degraded_while_there_are_troubles(show):
+    troubles = [["no disk"], []]
+    degraded = []
+
+    def shown(session):
+        if session.data and session.degraded not in degraded:
+            degraded.append(session.degraded)
+        return degraded == [True, False]
+
+    show(lambda: {"troubles": troubles.pop(0) if len(troubles) > 1 else troubles[0]}, shown)
+
+
+def test_a_status_that_the_disk_refuses_is_a_trouble(show):
+    told = []
+
+    def status():
+        if told:
+            raise StorageUnavailable("no disk")
+        return {"number": 1, "troubles": []}
+
+    session = show(status, lambda session: session.degraded, told.append)
+    assert session.data["troubles"] == ["no disk"]
+    assert session.data["number"] == 1  # what was known before
+
+
+def test_a_status_that_hangs_is_a_trouble_and_keeps_nobody_from_ending(show, monkeypatch):
+    """With a clock of which each look takes a second."""
+    real = agent_module.reactor
+    clock = SimpleNamespace(seconds=count().__next__, callLater=real.callLater)
+    monkeypatch.setattr(agent_module, "reactor", clock)
+    go_on = threading.Event()
+
+    def status():
+        go_on.wait(10)
+        raise ValueError("nobody listens any more")
+
+    try:
+        session = show(status, lambda session: session.degraded)
+    finally:
+        go_on.set()
+    assert session.data == {"troubles": ["/spool hangs"]}
+
+
+@pytest.mark.parametrize("error", [ConfigError("no such cause"), Malformed("no such cause", "x")])
+def test_replies_of_tasks(error):
+    def refuse(part):
+        raise error
+
+    assert reply_of([1, 2], lambda part: f"{len(part)} files", "Not running") == (True, "2 files")
+    assert reply_of(0, lambda part: f"{part} files", "Not running") == (True, "0 files")
+    assert reply_of([], refuse, "Not running") == (False, "no such cause")
+    assert reply_of(None, refuse, "Not running") == (False, "Not running")
+
+
+def test_lines_are_logged_in_the_reactor_and_are_no_formats(pump):
+    lines = []
+
+    def info(text, /, **values):
+        lines.append((text.format(**values), threading.current_thread()))
+
+    report = line_logger(SimpleNamespace(info=info))
+    thread = threading.Thread(target=report, args=("{a.b}",))
+    thread.start()
+    thread.join()
+    pump(lambda: lines)
+    assert lines == [("{a.b}", threading.current_thread())]
 
 
 def test_tasks_without_aborter_are_aborted_in_a_thread():

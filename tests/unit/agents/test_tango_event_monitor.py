@@ -12,6 +12,7 @@ txaio.use_twisted()  # before an agent is imported
 
 from twisted.internet.defer import maybeDeferred  # noqa: E402
 
+import socs.agent  # noqa: E402
 from socs.agents.tango_event_monitor import tango_event_monitor as module  # noqa: E402
 
 
@@ -33,9 +34,11 @@ class Events:
 
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> module.TangoEventMonitor:
-    monkeypatch.setattr(module, "deferToThread", maybeDeferred)
+    for where in (module, socs.agent):
+        monkeypatch.setattr(where, "deferToThread", maybeDeferred)
     made = module.TangoEventMonitor.__new__(module.TangoEventMonitor)
     made.events, made._closing = None, False
+    made.settings = SimpleNamespace(spool_dir="/spool")
     return made
 
 
