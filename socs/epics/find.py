@@ -8,12 +8,13 @@ one fits, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from socs.epics.decode.words import Positions
-from socs.epics.names import NameTable, Numbers
+from socs.epics.names import NameTable, Numbers, StillNames
 from socs.errors import Malformed
 
 LONGEST_PATTERN = 200  # characters
@@ -29,8 +30,27 @@ class Page:
     total: int
 
 
+class _Lines(NamedTuple):
+    """All names in their order.
+
+    Attributes:
+        numbers: int32, shape (n,): the number of each.
+        text: uint8: the names in small letters, one line each.
+        starts, ends: int64, shape (n,): where each line begins, and where its end is.
+        amounts: int64, shape (256,): how often each character is there.
+    """
+
+    numbers: Numbers
+    text: NDArray[np.uint8]
+    starts: Positions
+    ends: Positions
+    amounts: Positions
+
+
 class NameFinder:
     """Finds names in a table. It knows those that were there at the last `refresh`.
+
+    A thread may look for names while another one refreshes.
 
     Args:
         table: the names.
@@ -38,23 +58,18 @@ class NameFinder:
 
     def __init__(self, table: NameTable) -> None:
         self._table = table
-        self.refresh()
+        self._lines = _lines(table.still(), np.zeros(0, np.int32))
 
-    def refresh(self) -> None:
-        """Look at all names anew; takes some seconds for a million."""
-        known = np.flatnonzero(self._table.known[: self._table.end]).astype(np.int32)
-        names = [name.replace(b"\n", b"\0") for name in self._table.names(known)]
-        order = sorted(range(len(names)), key=names.__getitem__)
-        lines = [names[place] for place in order]
-        self._numbers: Numbers = known[np.array(order, np.int64)]
-        self._text = np.frombuffer(b"\n".join(lines).lower() + b"\n", np.uint8)
-        lengths = np.array([len(line) for line in lines], np.int64)
-        self._ends: Positions = np.cumsum(lengths + 1) - 1
-        self._starts: Positions = self._ends - lengths
-        self._amounts = np.bincount(self._text, minlength=256)
+    def refresh(self, names: StillNames | None = None) -> None:
+        """Look at all names anew; takes some seconds for a million, or one if most were there.
+
+        Args:
+            names: of the table, if it may change meanwhile.
+        """
+        self._lines = _lines(names or self._table.still(), self._lines.numbers)
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._lines.numbers)
 
     def page(
         self,
@@ -75,51 +90,72 @@ class NameFinder:
         Raises:
             Malformed: the pattern is too long, or has too many asterisks.
         """
-        fits = self._matching(pattern)
+        lines = self._lines
+        fits = _matching(lines, pattern)
         if wanted is not None:
-            fits &= wanted[self._numbers]
+            fits &= wanted[lines.numbers]
         found = np.flatnonzero(fits)
-        return Page(self._numbers[found[start : start + most]], len(found))
+        return Page(lines.numbers[found[start : start + most]], len(found))
 
-    def _matching(self, pattern: str) -> NDArray[np.bool_]:
-        """For each line, does it match."""
-        pieces = pattern.encode().lower().split(b"*")
-        if len(pattern) > LONGEST_PATTERN or len(pieces) > MOST_PIECES + 1:
-            raise Malformed(f"pattern: over {LONGEST_PATTERN} characters, or {MOST_PIECES} of *")
-        first, *others = pieces
-        fits = self._starts + len(first) <= self._ends
-        fits[fits] = self._stands(first, self._starts[fits])
-        at = self._starts + len(first)
-        if not others:
-            fits &= at == self._ends
-            return fits
-        *middle, last = others
-        for piece in filter(None, middle):
-            at = self._next(piece, at)  # may be in a later line: then it is beyond what comes last
-        final = self._ends - len(last)
-        fits &= at <= final
-        fits[fits] = self._stands(last, final[fits])
+
+def _lines(names: StillNames, before: Numbers) -> _Lines:
+    """All names in their order; quick if ``before``, the order of an earlier time, has most."""
+    known = names.known.copy()
+    kept = before[before < len(known)]
+    kept = kept[known[kept]]
+    known[kept] = False
+    numbers = np.concatenate([kept, np.flatnonzero(known).astype(np.int32)])
+    texts = [name.replace(b"\n", b"\0") for name in names.names(numbers)]
+    order = sorted(range(len(texts)), key=texts.__getitem__)  # finds what is in order already
+    ordered = [texts[place] for place in order]
+    text = np.frombuffer(b"\n".join(ordered).lower() + b"\n", np.uint8)
+    lengths = np.array([len(line) for line in ordered], np.int64)
+    ends: Positions = np.cumsum(lengths + 1) - 1
+    amounts = np.bincount(text, minlength=256)
+    return _Lines(numbers[np.array(order, np.int64)], text, ends - lengths, ends, amounts)
+
+
+def _matching(lines: _Lines, pattern: str) -> NDArray[np.bool_]:
+    """For each line, does it match."""
+    pieces = pattern.encode().lower().split(b"*")
+    if len(pattern) > LONGEST_PATTERN or len(pieces) > MOST_PIECES + 1:
+        raise Malformed(f"pattern: over {LONGEST_PATTERN} characters, or {MOST_PIECES} of *")
+    first, *others = pieces
+    fits = lines.starts + len(first) <= lines.ends
+    fits[fits] = _stands(lines, first, lines.starts[fits])
+    at = lines.starts + len(first)
+    if not others:
+        fits &= at == lines.ends
         return fits
+    *middle, last = others
+    for piece in filter(None, middle):
+        at = _next(lines, piece, at)  # may be in a later line: then it is beyond what comes last
+    final = lines.ends - len(last)
+    fits &= at <= final
+    fits[fits] = _stands(lines, last, final[fits])
+    return fits
 
-    def _stands(self, piece: bytes, at: Positions) -> NDArray[np.bool_]:
-        """Does ``piece`` stand at each place."""
-        same = np.ones(len(at), np.bool_)
-        for offset, octet in enumerate(piece):
-            if octet != ord("?"):
-                same &= self._text[at + offset] == octet
-        return same
 
-    def _next(self, piece: bytes, at: Positions) -> Positions:
-        """Behind the next ``piece`` from each place on; behind all lines if there is none."""
-        certain = [offset for offset, octet in enumerate(piece) if octet != ord("?")]
-        if not certain:
-            return at + len(piece)
-        certain.sort(key=lambda offset: int(self._amounts[piece[offset]]))
-        rarest = certain[0]
-        places = np.flatnonzero(self._text == piece[rarest]) - rarest
-        places = places[(places >= 0) & (places + len(piece) <= len(self._text))]
-        for offset in certain[1:]:
-            places = places[self._text[places + offset] == piece[offset]]
-        beyond = len(self._text) + 1
-        following = np.append(places + len(piece), beyond)
-        return following[np.searchsorted(places, at)]
+def _stands(lines: _Lines, piece: bytes, at: Positions) -> NDArray[np.bool_]:
+    """Does ``piece`` stand at each place."""
+    same = np.ones(len(at), np.bool_)
+    for offset, octet in enumerate(piece):
+        if octet != ord("?"):
+            same &= lines.text[at + offset] == octet
+    return same
+
+
+def _next(lines: _Lines, piece: bytes, at: Positions) -> Positions:
+    """Behind the next ``piece`` from each place on; behind all lines if there is none."""
+    certain = [offset for offset, octet in enumerate(piece) if octet != ord("?")]
+    if not certain:
+        return at + len(piece)
+    certain.sort(key=lambda offset: int(lines.amounts[piece[offset]]))
+    rarest = certain[0]
+    places = np.flatnonzero(lines.text == piece[rarest]) - rarest
+    places = places[(places >= 0) & (places + len(piece) <= len(lines.text))]
+    for offset in certain[1:]:
+        places = places[lines.text[places + offset] == piece[offset]]
+    beyond = len(lines.text) + 1
+    following = np.append(places + len(piece), beyond)
+    return following[np.searchsorted(places, at)]

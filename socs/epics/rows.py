@@ -1,0 +1,230 @@
+"""What is known, as rows of plain values that can be JSON: for people and for programs.
+
+Times are UNIX times [s]; None stands for never, and for what is not known. A server or a source is
+``10.1.2.3:5064``. Names are text; a byte that is no UTF-8 is written as ``\\xff``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from socs.epics.inventory import Inventory
+from socs.epics.networks import host_text
+from socs.epics.sources import Sources
+from socs.epics.track.applications import Application
+from socs.epics.track.beacons import Server
+from socs.epics.track.events import (
+    PROTOCOLS,
+    ApplicationEvent,
+    Event,
+    HostEvent,
+    PvEvent,
+    PvsEvent,
+    ServerEvent,
+)
+from socs.epics.track.hosts import Expected, Hosts, Port, Standing
+from socs.epics.track.pvs import Pvs
+
+Row = dict[str, Any]
+
+_SUBJECTS: dict[type[Event], str] = {
+    PvEvent: "pv",
+    PvsEvent: "pvs",
+    ServerEvent: "server",
+    ApplicationEvent: "application",
+    HostEvent: "host",
+}
+
+
+def name_text(name: bytes) -> str:
+    """A name for people."""
+    return name.decode("utf-8", "backslashreplace")
+
+
+def place_text(host: int, port: int) -> str | None:
+    """``10.1.2.3:5064``; None for no host."""
+    return f"{host_text(host)}:{port}" if host else None
+
+
+def protocol_text(protocol: int) -> str | None:
+    """``CA`` or ``PVA``; None for none."""
+    return PROTOCOLS.get(protocol)
+
+
+def port_text(port: Port) -> str:
+    """``CA:5064``."""
+    return f"{PROTOCOLS[port[0]]}:{port[1]}"
+
+
+def pv_row(pvs: Pvs, number: int) -> Row:
+    """A process variable in a list."""
+    known = pvs.inventory
+    return {
+        "name": name_text(known.names.name(number)),
+        "state": pvs.state(number),
+        "protocol": protocol_text(int(known.protocol[number])),
+        "server": place_text(int(known.host[number]), int(known.port[number])),
+        "requests": int(known.asked[number].sum()),
+        "last_asked": _time(known.last_asked[number]),
+        "last_seen": _time(known.last_seen[number]),
+        "changed": _time(known.changed[number]),
+    }
+
+
+def pv_info(pvs: Pvs, number: int) -> Row:
+    """All that is known of a process variable: who asks for it, and who serves it since when."""
+    known = pvs.inventory
+    classes = known.sources.classes.names
+    return {
+        **pv_row(pvs, number),
+        "valid": bool(known.names.valid[number]),
+        "first_asked": _time(known.first_asked[number]),
+        "first_seen": _time(known.first_seen[number]),
+        "searched": _time(known.searched[number]),
+        "answers": int(known.answers[number]),
+        "misses": int(known.misses[number]),
+        "requests_by_class": dict(zip(classes, known.asked[number].tolist(), strict=True)),
+        "requesters": _requesters(known, number),
+        "requesters_left_out": int(known.requesters.displaced[number]),
+        "servers": [
+            {
+                "protocol": protocol_text(seen.protocol),
+                "server": place_text(seen.host, seen.port),
+                "first": seen.first,
+                "last": seen.last,
+            }
+            for seen in known.servers.of(number)
+        ],
+    }
+
+
+def _requesters(known: Inventory, number: int) -> list[Row]:
+    return [
+        {"source": place_text(each.host, each.port), "requests": each.requests, "last": each.last}
+        for each in known.requesters.of(number)
+    ]
+
+
+def server_row(server: Server) -> Row:
+    """A server that sends beacons."""
+    return {
+        "protocol": protocol_text(server.protocol),
+        "server": place_text(server.host, server.port),
+        "host": host_text(server.host),
+        "port": server.port,
+        "state": server.state,
+        "first": _time(server.first),
+        "heard": _time(server.heard),
+        "started": _time(server.started),
+        "period": _number(server.period),
+        "beacons": server.beacons,
+        "restarts": server.restarts,
+        "lost": _time(server.lost),
+        "interval_wrong": server.interval_wrong,
+        "guid": server.guid.hex(),
+        "named": host_text(server.named) if server.named else None,
+    }
+
+
+def application_row(application: Application, now: float) -> Row:
+    """An application that sends heartbeats."""
+    beat = application.beat
+    return {
+        "key": beat.key,
+        "title": beat.title,
+        "host": host_text(beat.host),
+        "port": beat.port,
+        "state": application.state,
+        "first": _time(application.first),
+        "heard": _time(application.heard),
+        "uptime": _number(application.uptime(now)),
+        "begun": _number(beat.begun),
+        "run": beat.run,
+        "sequence": beat.sequence,
+        "missing": application.missing,
+        "restarts": application.restarts,
+        "lost": _time(application.lost),
+        "clock_offset": _number(beat.offset),
+    }
+
+
+def host_row(hosts: Hosts, host: int) -> Row:
+    """A host: how it stands, what runs on it, and what should."""
+    standing = hosts.standing.get(host) or hosts.told.get(host) or Standing("NO_DATA")
+    expected = hosts.expected.get(host, Expected())
+    return {
+        "host": host_text(host),
+        "status": standing.status,
+        "missing": list(standing.missing),
+        "unexpected": list(standing.unexpected),
+        "maintenance": expected.maintenance,
+        "servers": sorted(
+            port_text((server.protocol, server.port)) for server in hosts.beacons.alive(host)
+        ),
+        "applications": sorted(each.key for each in hosts.applications.running(host)),
+        "expected_applications": sorted(expected.applications),
+        "expected_ports": sorted(map(port_text, expected.ports)),
+        "ignored": sorted(
+            item if isinstance(item, str) else port_text(item) for item in expected.ignored
+        ),
+    }
+
+
+def known_hosts(hosts: Hosts) -> list[int]:
+    """All hosts of which anything is known or expected, in their order."""
+    found = {application.beat.host for application in hosts.applications.known.values()}
+    found |= {server.host for server in hosts.beacons.servers.values()}
+    return sorted(found | hosts.expected.keys())
+
+
+def client_row(sources: Sources, number: int) -> Row:
+    """A source of searches; number 0 stands for all for which there was no room."""
+    key = int(sources.keys[number])
+    return {
+        "source": place_text(key >> 16, key & 0xFFFF),
+        "class": sources.classes.names[sources.classed[number]],
+        "first": _time(sources.first[number]),
+        "last": _time(sources.last[number]),
+        "datagrams": int(sources.datagrams[number]),
+        "requests": int(sources.requests[number]),
+        "invalid": int(sources.invalid[number]),
+    }
+
+
+def event_row(event: Event) -> Row:
+    """An event: what happened, why we say so, and what we saw."""
+    row: Row = {
+        "time": event.time,
+        "subject": _SUBJECTS.get(type(event), "other"),
+        "kind": event.kind,
+        "cause": event.cause,
+        "protocol": protocol_text(getattr(event, "protocol", 0)),
+        "host": host_text(host) if (host := getattr(event, "host", 0)) else None,
+        "port": getattr(event, "port", 0) or None,
+        "name": None,
+        "evidence": {key: _plain(value) for key, value in event.evidence.items()},
+    }
+    if isinstance(event, PvEvent):
+        row["name"] = name_text(event.name)
+    elif isinstance(event, PvsEvent):
+        row |= {"count": event.count, "examples": [name_text(each) for each in event.examples]}
+    elif isinstance(event, ApplicationEvent):
+        row["name"] = event.key
+    return row
+
+
+def _time(value: float) -> float | None:
+    """A time of which 0 and NaN mean none."""
+    return _number(value) or None
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _plain(value: object) -> int | float | str | None:
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float):
+        return _number(value)
+    return value if isinstance(value, int | str) else str(value)
