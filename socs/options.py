@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+MIB = 1 << 20  # bytes
 TRUE = frozenset({"true", "yes", "1", "on"})
 FALSE = frozenset({"false", "no", "0", "off"})
 
@@ -56,7 +57,7 @@ def seconds(text: str) -> float:
 
 
 def mebibytes(text: str) -> float:
-    """A size above 0 [MiB], of less than 1 EiB.
+    """A size [MiB] of at least a byte, and less than 1 EiB.
 
     Raises:
         argparse.ArgumentTypeError: it is not.
@@ -65,7 +66,7 @@ def mebibytes(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < float(1 << 40):
+    if not 1 / MIB <= value < float(1 << 40):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of MiB")
     return value
 

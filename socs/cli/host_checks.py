@@ -12,7 +12,7 @@ from pathlib import Path
 
 from socs.cli.findings import Finding, fail, ok, warn
 from socs.errors import ConfigError
-from socs.pysmurf.settings import MIB
+from socs.options import MIB
 from socs.wire.batch import SenderNetworks
 
 RMEM_MAX = Path("/proc/sys/net/core/rmem_max")

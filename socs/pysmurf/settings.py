@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from socs.db.engine import data_dir
+from socs.db import options as db_options
 from socs.db.registrar import RowConstants
 from socs.db.spool import DEFAULT_QUOTA
-from socs.options import parse_bool
-
-MIB = 1 << 20
+from socs.options import MIB
 
 
 @dataclass(frozen=True)
@@ -47,21 +45,14 @@ def stream_settings(args: argparse.Namespace) -> StreamSettings:
         port=args.udp_port,
         allow=args.allow_sender,
         roots=args.data_root,
-        spool_dir=Path(args.data_dir or data_dir() / args.instance_id),
-        spool_quota=int(args.spool_quota * MIB),
         receive_buffer=int(args.receive_buffer * MIB),
-        create_table=args.create_table,
+        **db_options.spool_settings(args),
     )
 
 
 def row_constants(args: argparse.Namespace) -> RowConstants:
     """What parsed options put into every row, and how files are read."""
-    return RowConstants(
-        site=args.site_name or args.address_root,
-        instance_id=args.instance_id,
-        settle=args.settle_time,
-        file_attempts=args.file_attempts,
-    )
+    return db_options.row_constants(args, settle=args.settle_time, file_attempts=args.file_attempts)
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
@@ -87,32 +78,12 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         help="networks whose datagrams are taken, e.g. 10.0.1.0/24 (default: all)",
     )
     group.add_argument(
-        "--create-table",
-        type=parse_bool,
-        default=True,
-        metavar="BOOL",
-        help="create the files table if it is missing (default true)",
-    )
-    group.add_argument(
         "--data-root",
         nargs="+",
         default=["/data"],
         metavar="DIR",
         help="directories below which announced files may be read (default /data); give each file "
         "server one, for one that hangs holds up the files of its directory only",
-    )
-    group.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="directory of the spool (default: INSTANCE-ID below SOCS_DATA_DIR, which is "
-        "~/.local/share/socs unless set)",
-    )
-    group.add_argument(
-        "--spool-quota",
-        type=float,
-        default=1024,
-        metavar="MIB",
-        help="disk space for the spool [MiB]; 1 MiB holds about 2500 files (default %(default)s)",
     )
     group.add_argument(
         "--receive-buffer",
@@ -137,8 +108,4 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         help="attempts at a file that is missing or unreadable, over about 10 minutes, before it "
         "comes to rest as failed (default %(default)s)",
     )
-    group.add_argument(
-        "--site-name",
-        metavar="NAME",
-        help="site noted in each row (default: the address root)",
-    )
+    db_options.add_options(group)

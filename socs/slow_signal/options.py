@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from socs.db.engine import data_dir
-from socs.db.registrar import RowConstants
-from socs.db.spool import DEFAULT_QUOTA
+from socs.db import options as db_options
 from socs.errors import ConfigError
-from socs.options import mebibytes, numbers, parse_bool, seconds, whole
+from socs.options import MIB, mebibytes, numbers, parse_bool, seconds, whole
 from socs.slow_signal.builder import BuilderSettings
 from socs.slow_signal.layout import MODULES
 from socs.slow_signal.publish import LOCAL, MODES, PublisherSettings
@@ -21,7 +19,6 @@ from socs.slow_signal.readout import MESSAGES
 from socs.slow_signal.settings import StreamSettings, WriterSettings, read_configuration
 from socs.slow_signal.store import LAYOUTS
 
-MIB = 1 << 20
 PUBLISH = "127.0.0.101:5555"
 NOWHERE = "none"
 CONFIGURED = "of --config, else "  # how the help shows where a default comes from
@@ -75,14 +72,10 @@ def builder_settings(args: argparse.Namespace) -> BuilderSettings:
     return BuilderSettings(
         stream=_changed(stream, writer=writer if writes else None, **changes),
         writer=writer,
-        constants=RowConstants(
-            site=args.site_name or args.address_root, instance_id=args.instance_id, settle=0.0
-        ),
-        spool_dir=Path(args.data_dir or data_dir() / args.instance_id),
-        spool_quota=int(args.spool_quota * MIB),
+        constants=db_options.row_constants(args),
         roots=tuple(args.data_root),
-        create_table=args.create_table,
         pub_id=args.pub_id,
+        **db_options.spool_settings(args),
     )
 
 
@@ -287,33 +280,9 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_table(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="directory of the spool (default: INSTANCE-ID below SOCS_DATA_DIR, which is "
-        "~/.local/share/socs unless set)",
-    )
-    group.add_argument(
-        "--spool-quota",
-        type=mebibytes,
-        default=DEFAULT_QUOTA / MIB,
-        metavar="MIB",
-        help="disk space for the spool [MiB] (default %(default)g)",
-    )
-    group.add_argument(
-        "--create-table",
-        type=parse_bool,
-        default=True,
-        metavar="BOOL",
-        help="create the files table if it is missing (default true)",
-    )
+    db_options.add_options(group)
     group.add_argument(
         "--pub-id",
         metavar="TEXT",
         help="publisher id noted in each row, e.g. the name of the camera (default: none)",
-    )
-    group.add_argument(
-        "--site-name",
-        metavar="NAME",
-        help="site noted in each row (default: the address root)",
     )

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from socs.db.engine import data_dir
-from socs.db.registrar import RowConstants
-from socs.db.spool import DEFAULT_QUOTA
+from socs.db import options as db_options
 from socs.errors import ConfigError
-from socs.options import parse_bool, seconds, whole
+from socs.options import MIB, mebibytes, parse_bool, seconds, whole
 from socs.tango.limits import FORGET_AFTER, MAX_NAMES, MAX_SERVERS
 from socs.tango.lines import FORMATS
 from socs.tango.monitor import MAX_ROWS, MonitorSettings
@@ -19,7 +17,6 @@ from socs.tango.polling.patterns import parse_pattern
 from socs.tango.polling.settings import PollSettings
 from socs.tango.store.series import SeriesSettings
 
-MIB = 1 << 20
 ALL = "dserver/*"  # every server of the database
 FEED_NAMES = 500
 
@@ -30,7 +27,7 @@ def monitor_settings(args: argparse.Namespace) -> MonitorSettings:
     Raises:
         ConfigError: one is wrong; the message names it.
     """
-    state_dir = Path(args.data_dir or data_dir() / args.instance_id)
+    spool = db_options.spool_settings(args)
     files = None
     if args.folder is not None:
         with _named("--file-prefix"):
@@ -41,18 +38,14 @@ def monitor_settings(args: argparse.Namespace) -> MonitorSettings:
                 max_age=args.rotate_every,
             )
     return MonitorSettings(
-        poll=_poll_settings(args, state_dir),
-        constants=RowConstants(
-            site=args.site_name or args.address_root, instance_id=args.instance_id, settle=0.0
-        ),
-        spool_dir=state_dir,
-        spool_quota=int(args.spool_quota * MIB),
+        poll=_poll_settings(args, spool["spool_dir"]),
+        constants=db_options.row_constants(args),
         files=files,
         line_format=args.file_format,
-        create_table=args.create_table,
         max_names=args.max_names,
         forget_after=args.forget_after,
         feed_rows=max(MAX_ROWS, args.feed_names),
+        **spool,
     )
 
 
@@ -81,21 +74,6 @@ def _named(option: str) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(f"{option}: {error}") from error
-
-
-def _mib(text: str) -> float:
-    """A size above 0 [MiB], of which there are whole bytes.
-
-    Raises:
-        argparse.ArgumentTypeError: it is not.
-    """
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if not 1 / MIB <= size < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of MiB")
-    return size
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
@@ -197,7 +175,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--rotate-size",
-        type=_mib,
+        type=mebibytes,
         default=64.0,
         metavar="MIB",
         help="begin a new file at this size [MiB] (default %(default)g)",
@@ -209,28 +187,4 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
         metavar="SECONDS",
         help="begin a new file after this time [s] (default %(default)g, a day)",
     )
-    group.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="directory of the spool, and of what is known of servers that measure times "
-        "(default: INSTANCE-ID below SOCS_DATA_DIR, which is ~/.local/share/socs unless set)",
-    )
-    group.add_argument(
-        "--spool-quota",
-        type=_mib,
-        default=DEFAULT_QUOTA / MIB,
-        metavar="MIB",
-        help="disk space for the spool [MiB] (default %(default)g)",
-    )
-    group.add_argument(
-        "--create-table",
-        type=parse_bool,
-        default=True,
-        metavar="BOOL",
-        help="create the files table if it is missing (default true)",
-    )
-    group.add_argument(
-        "--site-name",
-        metavar="NAME",
-        help="site noted in each row (default: the address root)",
-    )
+    db_options.add_options(group, "the spool, and of what is known of servers that measure times")
