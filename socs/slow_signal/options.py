@@ -70,7 +70,7 @@ def builder_settings(args: argparse.Namespace) -> BuilderSettings:
     if args.publish is not None or not stream.publishers:
         changes["publishers"] = _publishers(args.publish or [PUBLISH], args)
     return BuilderSettings(
-        stream=_changed(stream, writer=writer if writes else None, **changes),
+        stream=dataclasses.replace(stream, writer=writer if writes else None, **changes),
         writer=writer,
         constants=db_options.row_constants(args),
         roots=tuple(args.data_root),
@@ -82,11 +82,6 @@ def builder_settings(args: argparse.Namespace) -> BuilderSettings:
 def _given(args: argparse.Namespace, options: dict[str, str]) -> dict[str, Any]:
     found = {field: getattr(args, option) for field, option in options.items()}
     return {field: value for field, value in found.items() if value is not None}
-
-
-def _changed(stream: StreamSettings, **changes: Any) -> StreamSettings:
-    fields = [each.name for each in dataclasses.fields(stream) if each.init]
-    return StreamSettings(**{name: getattr(stream, name) for name in fields} | changes)
 
 
 def _publishers(texts: Sequence[str], args: argparse.Namespace) -> list[PublisherSettings]:
