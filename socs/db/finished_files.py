@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -238,4 +238,15 @@ class FileRegister:
             "backlog": numbers["files_pending"] + numbers["files_waiting"],
             "last_files": self._last_files,
             **self.registrar.status(),
+        }
+
+    def status_with(self, writer: Mapping[str, Any]) -> dict[str, Any]:
+        """The :meth:`status` of the files and that of their writer, in one."""
+        files = self.status()
+        return {
+            **files,
+            **writer,
+            "counters": {**writer["counters"], **files["counters"]},
+            "unaccounted": {**writer["unaccounted"], **files["unaccounted"]},
+            "troubles": [*writer["troubles"], *files["troubles"]],
         }

@@ -204,12 +204,4 @@ class Builder:
             StorageUnavailable: the spool's disk refuses.
         """
         stream = self.stream.status()
-        if self.register is None:
-            return stream
-        files = self.register.status()
-        both = {
-            "counters": {**stream["counters"], **files.pop("counters")},
-            "unaccounted": {**stream["unaccounted"], **files.pop("unaccounted")},
-            "troubles": stream["troubles"] + files.pop("troubles"),
-        }
-        return {**files, **stream, **both}
+        return stream if self.register is None else self.register.status_with(stream)

@@ -27,7 +27,7 @@ from socs.counters import (
     imbalances,
 )
 from socs.db.engine import Database
-from socs.db.finished_files import EQUATIONS, FileRegister
+from socs.db.finished_files import FileRegister
 from socs.db.registrar import RowConstants
 from socs.db.spool import DEFAULT_QUOTA
 from socs.errors import ConfigError
@@ -387,14 +387,4 @@ class EventMonitor:
             "multicast": self._transports.status(),
             "writer": self._writer.status() if self._writer is not None else None,
         }
-        if self._register is None:
-            return found
-        files = self._register.status()
-        counters = files.pop("counters")
-        return {
-            **files,
-            **found,
-            "counters": {**numbers, **counters},
-            "unaccounted": {**found["unaccounted"], **imbalances(counters, EQUATIONS)},
-            "troubles": found["troubles"] + files["troubles"],
-        }
+        return found if self._register is None else self._register.status_with(found)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from socs.db.finished_files import FileKind, FinishedFile, FinishedFiles
+from socs.db.engine import Database
+from socs.db.finished_files import FileKind, FileRegister, FinishedFile, FinishedFiles
+from socs.db.registrar import RowConstants
 from socs.db.spool import Spool
 from socs.errors import StorageUnavailable
 
@@ -76,3 +78,33 @@ def test_a_spool_that_is_full_is_asked_again(tmp_path):
     spool.quota = 1 << 30
     assert files.finished(FILE)
     spool.close()
+
+
+def test_status_of_writer_and_files_in_one(tmp_path, monkeypatch):
+    register = FileRegister(
+        kind("a"),
+        tmp_path / "spool",
+        Database({"SOCS_DATA_DIR": str(tmp_path)}),
+        [str(tmp_path)],
+        RowConstants("site", "me"),
+    )
+    monkeypatch.setattr(register, "troubles", lambda: ["no database"])
+    register.counters.add("files_spooled", 2)  # which are in no spool
+    files = register.status()
+    own = {
+        "counters": {"lines_written": 7},
+        "unaccounted": {"lines_written": 1},
+        "troubles": ["no disk"],
+        "writer": {"file": "one"},
+    }
+    both = register.status_with(own)
+    assert both == {
+        **files,
+        "counters": {**files["counters"], "lines_written": 7},
+        "unaccounted": {"lines_written": 1, **files["unaccounted"]},
+        "troubles": ["no disk", "no database"],
+        "writer": {"file": "one"},
+    }
+    assert files["unaccounted"]
+    assert own["troubles"] == ["no disk"]
+    register.stop()
