@@ -123,6 +123,13 @@ EPICS_ACCOUNTS = (
         "for names for which there is no room; accounted for by source only",
         "look up who invents names; forget idle ones, or raise the limit of names",
     ),
+    Counter(
+        "requests_unknown",
+        "requests",
+        "for names that the gateway told before this program listened, or while it did not; "
+        "accounted for by source only",
+        "it asks the gateway for all names anew; if that goes on, see summaries_missed",
+    ),
     Counter("names_new", "names", "asked for that were not known before"),
 )
 
@@ -209,7 +216,7 @@ EPICS_CONSERVATION = (
     ),
     Conservation(
         ("ca_requests", "pva_requests"),
-        ("requests_valid", "requests_invalid", "requests_not_kept"),
+        ("requests_valid", "requests_invalid", "requests_not_kept", "requests_unknown"),
     ),
     Conservation(
         ("ca_beacons", "pva_beacons"), ("beacons_taken", "beacons_elsewhere", "beacons_no_room")
@@ -261,5 +268,108 @@ EPICS_SEARCH = (
         "names",
         "whose outcomes could not be handled: a defect in this program",
         "report it with the traceback in the log",
+    ),
+)
+
+EPICS_ASKING = (
+    Counter("asking_asked", "conversations", "with applications that send heartbeats"),
+    Counter("asking_complete", "conversations", "that told all"),
+    Counter(
+        "asking_silent",
+        "conversations",
+        "without any answer, after all attempts",
+        "see if the application still runs, and if a firewall drops what is sent to it",
+    ),
+    Counter(
+        "asking_cut",
+        "conversations",
+        "in which answers ceased, or an empty one came, before all was told",
+        "see asking_repeated: datagrams may be lost on the way",
+    ),
+    Counter(
+        "asking_full",
+        "conversations",
+        "that would tell more than is kept; the first part is",
+        "raise most_names or most_lines, or find out why it tells so much",
+    ),
+    Counter(
+        "asking_long",
+        "conversations",
+        "that took longer than they may",
+        "raise longest, or datagrams_per_second",
+    ),
+    Counter(
+        "asking_changed",
+        "conversations",
+        "in which other clients had the lines made anew again and again",
+        "find out who else asks; one PV monitor is enough",
+    ),
+    Counter("asking_merged", "conversations", "not begun, as there was one about the same already"),
+    Counter("asking_refused_off", "conversations", "not begun, as asking is switched off"),
+    Counter(
+        "asking_refused_soon",
+        "conversations",
+        "not begun, as the host told its lines a short while ago",
+    ),
+    Counter(
+        "asking_refused_address",
+        "conversations",
+        "not begun, as no application of the site can be at that address",
+        "add the subnet, or find out who sends heartbeats from there",
+    ),
+    Counter(
+        "asking_refused_full",
+        "conversations",
+        "not begun, as too many wait",
+        "raise datagrams_per_second, or ask less often",
+    ),
+    Counter("asking_requests", "datagrams", "due to be sent to applications"),
+    Counter(
+        "asking_repeated",
+        "datagrams",
+        "of these, sent once more, as there was no answer",
+        "if there are many, datagrams are lost, or applications are slow",
+    ),
+    Counter("asking_datagrams", "datagrams", "that came back, whatever they are"),
+    Counter("asking_answers", "datagrams", "of these, awaited answers"),
+    Counter(
+        "asking_stray",
+        "datagrams",
+        "of these, from whom was not asked, or late, or not with the number of the request",
+        "if there are many, raise timeout, or find out who sends",
+    ),
+    Counter("asking_unreadable", "datagrams", "of these, no answers at all", _NOT_BEAT),
+    Counter("asking_names", "names", "that were told"),
+    Counter("asking_lines", "lines", "that were told"),
+    Counter(
+        "asking_skipped", "texts", "left out: names that can be none, lines that cannot be read"
+    ),
+    Counter(
+        "asking_send_errors",
+        "datagrams",
+        "that the system did not send",
+        "see the log for the system's reason: mostly there is no route, or the network is down",
+    ),
+    Counter("asking_socket_errors", "errors", "of the system when answers were taken"),
+    Counter(
+        "asking_handler_errors",
+        "conversations",
+        "of which the outcome could not be handled: a defect in this program",
+        "report it with the traceback in the log",
+    ),
+)
+
+EPICS_ASKING_CONSERVATION = (
+    Conservation(("asking_datagrams",), ("asking_answers", "asking_stray", "asking_unreadable")),
+    Conservation(
+        ("asking_asked",),
+        (
+            "asking_complete",
+            "asking_silent",
+            "asking_cut",
+            "asking_full",
+            "asking_long",
+            "asking_changed",
+        ),
     ),
 )

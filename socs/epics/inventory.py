@@ -22,7 +22,10 @@ from socs.epics.servers import Servers
 from socs.epics.sources import Keys, SourceClasses, Sources, keys_of
 from socs.epics.texts import packed
 
-_PAIR_SHIFT = 24  # bits for the sources of one batch
+UNKNOWN = -2  # instead of the number of a name: it was not told which one it is
+# A name, a source of the batch, and how often it asked, in one word.
+_AMOUNT_BITS, _SOURCE_BITS = 16, 24
+_NAME_SHIFT = _AMOUNT_BITS + _SOURCE_BITS
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,20 @@ class Senders(Protocol):
     def ports(self) -> NDArray[np.uint16]: ...
     @property
     def received(self) -> float: ...
+
+
+class Asking(NamedTuple):
+    """Who asks, a row for each; a source may have several.
+
+    Attributes:
+        keys: of the sources, see `keys_of`.
+        datagrams: with requests that each sent.
+        requests: in them, those that are not counted by name among them.
+    """
+
+    keys: Keys
+    datagrams: NDArray[np.integer]
+    requests: NDArray[np.integer]
 
 
 class _Senders(NamedTuple):
@@ -162,61 +179,82 @@ class Inventory:
         """
         if not len(rows):
             return np.zeros(0, np.int32)
-        now = datagrams.received
+        numbers = self.take(words, at, counts)
+        requests = np.bincount(rows, minlength=len(datagrams.hosts))
+        asking = Asking(
+            keys_of(datagrams.hosts, datagrams.ports), (requests > 0).astype(np.int64), requests
+        )
+        amounts = np.ones(len(rows), np.int64)
+        self.account_summed(asking, numbers, rows, amounts, datagrams.received)
+        return numbers
+
+    def take(self, words: Words, at: Positions, counts: Positions) -> NDArray[np.int32]:
+        """The number of each name, known or new, see `NameTable.take`."""
         before = self.names.count
         numbers = self.names.take(words, at, counts)
         self.counts["names_new"] += self.names.count - before
-        keys, source = np.unique(keys_of(datagrams.hosts, datagrams.ports), return_inverse=True)
-        source = source.astype(np.int64)
-        asker, kept = source[rows], numbers.astype(np.int64)
-        numbered = numbers >= 0
-        invalid = numbered & ~self.names.valid[kept]
-        amounts = len(kept), int(numbered.sum()), int(invalid.sum())
-        self.counts["requests_valid"] += amounts[1] - amounts[2]
-        self.counts["requests_invalid"] += amounts[2]
-        self.counts["requests_not_kept"] += amounts[0] - amounts[1]
-        asking = np.zeros(len(source), np.bool_)
-        asking[rows] = True
-        self._account_sources(keys, source[asking], asker, asker[invalid], now)
-        if amounts[0] > amounts[1]:
-            kept, asker = kept[numbered], asker[numbered]
-        self.last_asked[kept] = now
-        fresh = kept[self.first_asked[kept] == 0]
-        self.first_asked[fresh] = now
-        self._account_pairs(kept, asker, keys, now)
         return numbers
 
-    def _account_sources(
+    def account_summed(
         self,
-        keys: Keys,
-        of_datagrams: Positions,
-        of_requests: Positions,
-        of_invalid: Positions,
-        /,
+        asking: Asking,
+        numbers: NDArray[np.integer],
+        rows: NDArray[np.integer],
+        amounts: NDArray[np.integer],
         now: float,
     ) -> None:
-        """Add to the counts of ``keys``, by their places for each datagram and request."""
-        datagrams, requests, invalid = (
-            np.bincount(places, minlength=len(keys))
-            for places in (of_datagrams, of_requests, of_invalid)
-        )
-        those = np.flatnonzero(datagrams)
-        numbers = self.sources.numbers(keys[those], now)
-        self.sources.add(numbers, datagrams[those], requests[those], invalid[those], now)
+        """Account for requests that were added up.
 
-    def _account_pairs(self, names: Positions, asker: Positions, keys: Keys, now: float) -> None:
+        Args:
+            asking: who asks.
+            numbers: shape (r,): of names; -1 if there was no room, `UNKNOWN` if nobody knows it.
+            rows: shape (r,): who of ``asking`` asked for each.
+            amounts: shape (r,): how often, 1 to 65535.
+            now: UNIX time [s].
+        """
+        keys, place = np.unique(asking.keys, return_inverse=True)
+        names, asker, often = numbers.astype(np.int64), place[rows], amounts.astype(np.int64)
+        numbered = names >= 0
+        unknown = int(often[names == UNKNOWN].sum())
+        if not numbered.all():
+            names, asker, often = names[numbered], asker[numbered], often[numbered]
+        invalid = np.flatnonzero(~self.names.valid[names])
+        invalid_of = _summed(asker[invalid], often[invalid], len(keys))
+        requests_of = _summed(place, asking.requests, len(keys))
+        kept, wrong = int(often.sum()), int(invalid_of.sum())
+        self.counts["requests_valid"] += kept - wrong
+        self.counts["requests_invalid"] += wrong
+        self.counts["requests_unknown"] += unknown
+        self.counts["requests_not_kept"] += int(requests_of.sum()) - kept - unknown
+        datagrams_of = _summed(place, asking.datagrams, len(keys))
+        those = np.flatnonzero(requests_of)
+        sources = self.sources.numbers(keys[those], now)
+        self.sources.add(sources, datagrams_of[those], requests_of[those], invalid_of[those], now)
+        self.last_asked[names] = now
+        fresh = names[self.first_asked[names] == 0]
+        self.first_asked[fresh] = now
+        self._account_pairs(names, asker, often, keys, now)
+
+    def _account_pairs(
+        self, names: Positions, asker: Positions, amounts: Positions, keys: Keys, now: float
+    ) -> None:
         """Add to the counts of each name, and of each pair of name and source."""
-        pairs = np.sort(names << _PAIR_SHIFT | asker)
+        rows = (names << _NAME_SHIFT | asker << _AMOUNT_BITS | amounts).view(np.uint64)
+        rows.sort()
+        pairs = rows >> np.uint64(_AMOUNT_BITS)
         first = np.ones(len(pairs), np.bool_)
         first[1:] = pairs[1:] != pairs[:-1]
         starts = np.flatnonzero(first)
-        amounts = np.diff(starts, append=len(pairs))
+        if not len(starts):
+            return
+        summed = np.add.reduceat(rows & np.uint64((1 << _AMOUNT_BITS) - 1), starts)
         pairs = pairs[starts]
-        names, asker = pairs >> _PAIR_SHIFT, pairs & (1 << _PAIR_SHIFT) - 1
+        names = (pairs >> np.uint64(_SOURCE_BITS)).view(np.int64)
+        asker = (pairs & np.uint64((1 << _SOURCE_BITS) - 1)).view(np.int64)
         classed = self.sources.classes.of((keys >> np.uint64(16)).astype(np.uint32))
         places = names * self.classes + classed[asker]
-        np.add.at(self.asked.reshape(-1), places, amounts.astype(np.uint64))
-        self.requesters.add(names, keys[asker], amounts, now)
+        np.add.at(self.asked.reshape(-1), places, summed)
+        self.requesters.add(names, keys[asker], summed.view(np.int64), now)
 
     def forget(self, numbers: NDArray[np.integer]) -> None:
         """Forget these process variables; their numbers will be given to others."""
@@ -260,4 +298,16 @@ COLUMNS = (
     "host_of",
     "port_of",
 )
-COUNTS = ("requests_valid", "requests_invalid", "requests_not_kept", "names_new")
+COUNTS = (
+    "requests_valid",
+    "requests_invalid",
+    "requests_not_kept",
+    "requests_unknown",
+    "names_new",
+)
+
+
+def _summed(places: Positions, amounts: NDArray[np.integer], end: int) -> NDArray[np.int64]:
+    """The sum of ``amounts`` for each place below ``end``."""
+    sums: NDArray[np.int64] = np.bincount(places, amounts, minlength=end).astype(np.int64)
+    return sums

@@ -50,6 +50,7 @@ def test_counts_by_name_source_and_class():
         "requests_valid": 5,
         "requests_invalid": 0,
         "requests_not_kept": 0,
+        "requests_unknown": 0,
         "names_new": 2,
     }
 
@@ -116,6 +117,7 @@ def test_without_room_nothing_is_lost_but_the_name():
         "requests_valid": 14,
         "requests_invalid": 0,
         "requests_not_kept": 6,
+        "requests_unknown": 0,
         "names_new": 5,
     }
     sources = inventory.sources
