@@ -18,6 +18,12 @@ from socs.counters.epics import (
     EPICS_SEARCH,
     EPICS_TRACKS,
 )
+from socs.counters.epics_gateway import (
+    EPICS_GATEWAY,
+    EPICS_GATEWAY_CONSERVATION,
+    EPICS_GATHERING,
+    EPICS_GATHERING_CONSERVATION,
+)
 from socs.counters.epics_store import (
     EPICS_SNAPSHOTS,
     EPICS_STORE,
@@ -56,6 +62,10 @@ __all__ = [
     "EPICS_ACCOUNTS",
     "EPICS_CA",
     "EPICS_CONSERVATION",
+    "EPICS_GATEWAY",
+    "EPICS_GATEWAY_CONSERVATION",
+    "EPICS_GATHERING",
+    "EPICS_GATHERING_CONSERVATION",
     "EPICS_HEARTBEATS",
     "EPICS_PVA",
     "EPICS_SEARCH",

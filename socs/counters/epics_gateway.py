@@ -1,0 +1,113 @@
+"""Counters of a gateway of EPICS traffic."""
+
+from __future__ import annotations
+
+from socs.counters.core import Conservation, Counter
+
+_INVENTED = "look up who invents names or sources; leave them out by the networks that may send"
+
+EPICS_GATHERING = (
+    Counter("requests_named", "requests", "told with their name and source"),
+    Counter("requests_own", "requests", "of this gateway's own searches; left out"),
+    Counter(
+        "requests_nameless_fast",
+        "requests",
+        "told with their source only: there were too many new names in a second",
+        _INVENTED,
+    ),
+    Counter(
+        "requests_nameless_full",
+        "requests",
+        "told with their source only: there was no room for their name",
+        _INVENTED,
+    ),
+    Counter(
+        "requests_sourceless",
+        "requests",
+        "of all these, told as those of 0.0.0.0:0: there were too many sources at a time",
+        _INVENTED,
+    ),
+    Counter("names_numbered", "names", "that got a number, in each epoch anew"),
+    Counter("epochs_begun", "epochs", "of numbers: the table was full, or a monitor asked for it"),
+    Counter("answers_heard", "answers", "of servers to others, each about one name"),
+    Counter("answers_matched", "answers", "of these, to a request that was heard; told"),
+    Counter("answers_denied", "answers", "of these, that a server does not have the name"),
+    Counter(
+        "answers_unmatched",
+        "answers",
+        "of these, whose request was not heard, or that were sent to us unasked",
+    ),
+    Counter(
+        "answers_not_told",
+        "rows",
+        "of different answers beyond what one summary takes; left out",
+        "shorten the interval of summaries",
+    ),
+    Counter("beacons_gathered", "beacons", "told, one by one"),
+    Counter(
+        "beacons_not_told",
+        "beacons",
+        "beyond what one summary takes; left out",
+        "look up who floods; or shorten the interval of summaries",
+    ),
+    Counter("heartbeat_datagrams", "datagrams", "that came where heartbeats do"),
+    Counter(
+        "heartbeats_not_told",
+        "datagrams",
+        "of these, beyond what one summary takes; not looked at",
+        "look up who floods; or shorten the interval of summaries",
+    ),
+    Counter(
+        "findings_not_told",
+        "results",
+        "of own searches and questions, beyond what may wait; left out",
+        "ask for less at a time",
+    ),
+)
+
+EPICS_GATHERING_CONSERVATION = (
+    Conservation(
+        ("ca_requests", "pva_requests"),
+        ("requests_named", "requests_own", "requests_nameless_fast", "requests_nameless_full"),
+    ),
+    Conservation(("answers_heard",), ("answers_matched", "answers_denied", "answers_unmatched")),
+    Conservation(("ca_beacons", "pva_beacons"), ("beacons_gathered", "beacons_not_told")),
+    Conservation(
+        ("heartbeat_datagrams",),
+        (
+            "heartbeat_decoded",
+            "heartbeat_answers",
+            "heartbeat_not_json",
+            "heartbeat_malformed",
+            "heartbeat_too_large",
+            "alive_decoded",
+            "alive_cut",
+            "alive_other_magic",
+            "alive_other_version",
+            "alive_too_large",
+            "heartbeats_not_told",
+        ),
+    ),
+)
+
+EPICS_GATEWAY = (
+    Counter("summaries_made", "messages", "one after the other, for monitors"),
+    Counter("summaries_published", "messages", "of these, handed to the router"),
+    Counter(
+        "summaries_unpublished",
+        "messages",
+        "of these, dropped as the router was away or too slow; monitors notice",
+        "see why the router is away; a monitor asks for all names anew afterwards",
+    ),
+    Counter("resyncs", "epochs", "begun as a monitor asked for it"),
+    Counter(
+        "gathering_errors",
+        "errors",
+        "when a summary was made: a defect in this program",
+        "report it with the traceback in the log",
+    ),
+)
+
+EPICS_GATEWAY_CONSERVATION = (
+    Conservation(("summaries_made",), ("summaries_published", "summaries_unpublished")),
+)

@@ -1,0 +1,398 @@
+"""Traffic of EPICS added up to summaries: what a gateway tells monitors, made from batches.
+
+::
+
+    ca, pva, beacons, heartbeats, alive (batch)     decoded, added up
+    take(now) -> summaries                          of all since the last one
+
+Requests for a name that could get no number are still counted for their source. When a summary is
+more than one message, the first ones tell nothing but names and requests, and last no time; all
+else, and the time since the last summary, is in the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socs.epics.adding_up import Divided, FewRows, Pairs, Rows, rows_of, times_of
+from socs.epics.asked import Asked, asked_ca, asked_pva
+from socs.epics.decode import alive, ca, heartbeat, pva
+from socs.epics.decode.words import Tally
+from socs.epics.name_rule import NameRule
+from socs.epics.names import MOST_NAMES as MOST_NUMBERS
+from socs.epics.names import NameTable
+from socs.epics.open_requests import OpenRequests
+from socs.epics.sources import Keys, Sources, keys_of
+from socs.epics.summary import (
+    ANSWERS,
+    CA_BEACONS,
+    MOST_NAMES,
+    MOST_ROWS,
+    MOST_SOURCES,
+    PVA_BEACONS,
+    Beat,
+    Found,
+    Summary,
+    Told,
+)
+from socs.epics.track.events import CA, PVA
+from socs.errors import ConfigError, PeerError
+from socs.wire.batch import Batch
+from socs.wire.captured import CapturedBatch
+
+SHOWN = 32  # bytes of a faulty datagram that are shown
+_SAME_ANSWER = ("name", "protocol", "host", "port", "sender", "guid")
+
+
+@dataclass(frozen=True)
+class GatheringSettings:
+    """How much is told.
+
+    Attributes:
+        names: of one epoch.
+        new_names: most new names in a second; a request beyond that counts for its source only.
+        sources: told apart in one summary; the requests of others are those of source 0.0.0.0:0.
+        pairs: different ones of name and source in one summary; further requests, until it is
+            taken, count for their source only.
+        rows: of beacons, answers and heartbeats each, in one summary; more are left out.
+        findings: results of our own searches and questions that wait for their summary.
+        heartbeat_bytes: of heartbeats in one summary.
+        rule: where a name ends.
+        server_port: what a Channel Access server means that does not say its port.
+        magic: of ``alive`` records that are taken; None takes any.
+
+    Raises:
+        ConfigError: a value is not possible.
+    """
+
+    names: int = 1_000_000
+    new_names: int = 200_000
+    sources: int = 16_384
+    pairs: int = 1 << 20
+    rows: int = MOST_ROWS
+    findings: int = 65_536
+    heartbeat_bytes: int = 1 << 20
+    rule: NameRule = field(default_factory=NameRule)
+    server_port: int = ca.SERVER_PORT
+    magic: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = {
+            "names": MOST_NUMBERS,
+            "new_names": MOST_NUMBERS,
+            "sources": MOST_SOURCES - 1,
+            "pairs": 1 << 24,
+            "rows": MOST_ROWS,
+            "findings": 1 << 20,
+            "heartbeat_bytes": 1 << 24,
+        }
+        for name, most in limits.items():
+            if not 0 < getattr(self, name) <= most:
+                raise ConfigError(f"{name}: {getattr(self, name)} is not from 1 to {most}")
+
+
+class Gathering:
+    """Adds up what one gateway hears. Not for several threads at once.
+
+    Args:
+        settings: see there.
+        gateway, boot: names of the gateway and of this start of it.
+        began: from when on it listens, UNIX time [s].
+        secret: see `socs.epics.texts.Seed`.
+        networks: what it hears, as text; empty for any address.
+
+    Attributes:
+        own: uint64: sources (:func:`~socs.epics.sources.keys_of`) whose requests are left out:
+            our own searches.
+        tally: what happened, by the counters of `socs.counters`; to be emptied.
+        faults: for each cause, the last datagram with that fault: its sender and first bytes.
+        epoch: of the numbers of names.
+        number: of the next summary.
+    """
+
+    def __init__(
+        self,
+        settings: GatheringSettings | None = None,
+        *,
+        gateway: str,
+        boot: str,
+        began: float,
+        secret: int,
+        networks: Sequence[str] = (),
+    ) -> None:
+        self._settings = settings = settings or GatheringSettings()
+        self._gateway, self._boot, self._secret = gateway, boot, secret
+        self._networks = tuple(networks)
+        self._began = began
+        self.own: Keys = np.zeros(0, np.uint64)
+        self.tally, self.faults = Tally(), dict[str, str]()
+        self.number = self.epoch = 0
+        self._totals = {"requests": 0, "datagrams": 0}
+        self._second, self._new = 0, 0
+        self._full = False
+        self._answers = FewRows(ANSWERS, settings.rows, _SAME_ANSWER)
+        self._ca_beacons = FewRows(CA_BEACONS, settings.rows)
+        self._pva_beacons = FewRows(PVA_BEACONS, settings.rows)
+        self._beats: list[Beat] = []
+        self._beat_bytes = 0
+        self._found: list[Found] = []
+        self._told: list[Told] = []
+        self._begin_names()
+        self._begin_sums()
+
+    def _begin_names(self) -> None:
+        self._names = NameTable(self._settings.names, self._settings.rule, secret=self._secret)
+        self._numbered = 0  # those below have been told
+        self._open = {CA: OpenRequests(), PVA: OpenRequests()}
+
+    def _begin_sums(self) -> None:
+        self._sources = Sources(self._settings.sources)
+        self._pairs = Pairs(self._settings.pairs)
+
+    # -- what is heard ----------------------------------------------------------------------------
+
+    def ca(self, batch: Batch) -> None:
+        """Datagrams of Channel Access: searches, answers, beacons."""
+        found = ca.decode(batch, server_port=self._settings.server_port)
+        self._count(batch, found.tally)
+        numbers = self._requests(batch, asked := asked_ca(batch, found))
+        beacons = found.beacons
+        rows = rows_of(CA_BEACONS, beacons, batch, beacons["datagram"], ("id", "minor"))
+        self._beacons(self._ca_beacons, rows)
+        if isinstance(batch, CapturedBatch):
+            self._open[CA].asked(asked.keys[asked.rows], asked.channels, numbers)
+        answers = found.responses
+        self._answered(batch, CA, answers, answers["cid"])
+
+    def beacons(self, batch: Batch) -> None:
+        """The same, from the port where mostly beacons come."""
+        self.ca(batch)
+
+    def pva(self, batch: Batch) -> None:
+        """Datagrams of PV Access: searches, answers, beacons."""
+        found = pva.decode(batch)
+        self._count(batch, found.tally)
+        numbers = self._requests(batch, asked := asked_pva(batch, found))
+        beacons = found.beacons
+        fields = ("changes", "sequence", "guid")
+        self._beacons(
+            self._pva_beacons, rows_of(PVA_BEACONS, beacons, batch, beacons["datagram"], fields)
+        )
+        if isinstance(batch, CapturedBatch):
+            self._open[PVA].asked(asked.keys[asked.rows], asked.channels, numbers)
+        answers = found.responses[found.answers["of"]]
+        has = answers["found"]
+        denied = int(np.count_nonzero(~has))
+        self.tally.add("answers_heard", denied)
+        self.tally.add("answers_denied", denied)
+        self._answered(batch, PVA, answers[has], found.answers["id"][has])
+
+    def heartbeats(self, batch: Batch) -> None:
+        """Heartbeats as JSON, and what applications answer."""
+
+        def is_beat(datagram: bytes) -> bool:
+            found = isinstance(heartbeat.decode(datagram), heartbeat.Heartbeat)
+            self.tally.add("heartbeat_decoded" if found else "heartbeat_answers", 1)
+            return found
+
+        self._beat(batch, "json", is_beat)
+
+    def alive(self, batch: Batch) -> None:
+        """Heartbeats of ``alive`` records."""
+
+        def is_beat(datagram: bytes) -> bool:
+            alive.decode(datagram, magic=self._settings.magic)
+            self.tally.add("alive_decoded", 1)
+            return True
+
+        self._beat(batch, "alive", is_beat)
+
+    def found(self, results: Sequence[Found]) -> None:
+        """Results of our own searches."""
+        self._keep(self._found, results)
+
+    def told(self, answers: Sequence[Told]) -> None:
+        """What applications answered to our questions."""
+        self._keep(self._told, answers)
+
+    def _keep(self, waiting: list[Any], new: Sequence[Any]) -> None:
+        room = max(self._settings.findings - len(waiting), 0)
+        waiting += new[:room]
+        self.tally.add("findings_not_told", max(len(new) - room, 0))
+
+    def _count(self, batch: Batch, found: Tally) -> None:
+        for name, amount in found.counts.items():
+            self.tally.add(name, amount)
+        for cause, row in found.examples.items():
+            self.faults[cause] = f"{batch.sender(row)}: {batch.datagram(row)[:SHOWN].hex(' ')}"
+
+    def _requests(self, batch: Batch, asked: Asked) -> NDArray[np.int32]:
+        """Add up requests; the number of the name of each, -1 if it has none."""
+        if not len(asked.rows):
+            return np.zeros(0, np.int32)
+        ours = np.isin(asked.keys, self.own)[asked.rows] if len(self.own) else None
+        if ours is not None and ours.any():
+            self.tally.add("requests_own", int(np.count_nonzero(ours)))
+            rest = ~ours
+            numbers = np.full(len(ours), -1, np.int32)
+            some = (asked.rows[rest], asked.words, asked.at[rest], asked.counts[rest])
+            only = Asked(asked.keys, *some, asked.channels[rest])
+            numbers[rest] = self._requests(batch, only) if rest.any() else numbers[rest]
+            return numbers
+        numbers = self._numbers(asked, batch.received)
+        keys, source = np.unique(asked.keys, return_inverse=True)
+        of_requests = source[asked.rows]
+        asking = np.zeros(len(source), np.bool_)
+        asking[asked.rows] = True
+        requests = np.bincount(of_requests, minlength=len(keys))
+        datagrams = np.bincount(source[asking], minlength=len(keys))
+        those = np.flatnonzero(requests)
+        places = np.zeros(len(keys), np.int64)
+        places[those] = self._sources.numbers(keys[those], batch.received)
+        nothing = np.zeros(len(those), np.int64)
+        self._sources.add(places[those], datagrams[those], requests[those], nothing, batch.received)
+        self.tally.add("requests_sourceless", int(requests[those][places[those] == 0].sum()))
+        named = numbers >= 0
+        if named.all():
+            self._pairs.add(numbers, places[of_requests])
+        else:
+            self._pairs.add(numbers[named], places[of_requests][named])
+        self.tally.add("requests_named", int(np.count_nonzero(named)))
+        return numbers
+
+    def _numbers(self, asked: Asked, now: float) -> NDArray[np.int32]:
+        """The number of each name, as far as there is room in this summary, second and epoch."""
+        count = len(asked.rows)
+        if self._pairs.full:
+            self.tally.add("requests_nameless_full", count)
+            return np.full(count, -1, np.int32)
+        if int(now) != self._second:
+            self._second, self._new = int(now), 0
+        before, left = self._names.count, self._settings.new_names - self._new
+        numbers = self._names.take(asked.words, asked.at, asked.counts, left)
+        new = self._names.count - before
+        self._new += new
+        self.tally.add("names_numbered", new)
+        if nameless := int(np.count_nonzero(numbers < 0)):
+            too_fast = new >= left
+            self._full |= not too_fast
+            cause = "requests_nameless_fast" if too_fast else "requests_nameless_full"
+            self.tally.add(cause, nameless)
+        return numbers
+
+    def _beacons(self, kept: FewRows, rows: Rows) -> None:
+        left = kept.add(rows)
+        self.tally.add("beacons_gathered", len(rows) - left)
+        self.tally.add("beacons_not_told", left)
+
+    def _answered(
+        self, batch: Batch, protocol: int, answers: Rows, channels: NDArray[np.uint32]
+    ) -> None:
+        """Note answers to foreign requests; those that were not captured were sent to us."""
+        if not len(answers):
+            return
+        numbers = np.full(len(answers), -1, np.int32)
+        at = answers["datagram"]
+        if isinstance(batch, CapturedBatch):
+            clients = keys_of(batch.to_hosts[at], batch.to_ports[at])
+            numbers = self._open[protocol].answered(clients, channels)
+        known = np.flatnonzero(numbers >= 0)
+        fields = ("guid",) if protocol == PVA else ()
+        rows = rows_of(ANSWERS, answers[known], batch, at[known], fields)
+        rows["name"], rows["protocol"] = numbers[known], protocol
+        self.tally.add("answers_heard", len(answers))
+        self.tally.add("answers_matched", len(known))
+        self.tally.add("answers_unmatched", len(answers) - len(known))
+        self.tally.add("answers_not_told", self._answers.add(rows))
+
+    def _beat(self, batch: Batch, kind: str, is_beat: Callable[[bytes], bool]) -> None:
+        times = times_of(batch).tolist()
+        self.tally.add("heartbeat_datagrams", len(batch))
+        for row, (host, port) in enumerate(batch.senders()):
+            if len(self._beats) >= self._settings.rows:
+                self.tally.add("heartbeats_not_told", len(batch) - row)
+                return
+            datagram = batch.datagram(row)
+            room = self._settings.heartbeat_bytes - self._beat_bytes
+            if len(datagram) > room:
+                self.tally.add("heartbeats_not_told", 1)
+                continue
+            try:
+                beats = is_beat(datagram)
+            except PeerError as error:
+                self.tally.add(error.cause, 1)
+                self.faults[error.cause] = f"{batch.sender(row)}: {datagram[:SHOWN].hex(' ')}"
+                continue
+            if beats:
+                self._beat_bytes += len(datagram)
+                self._beats.append(Beat(kind, times[row], host, port, datagram))
+
+    # -- what is told -----------------------------------------------------------------------------
+
+    def begin_epoch(self) -> None:
+        """Give numbers to names anew, from the next summary on."""
+        self._full = True
+
+    def take(
+        self, now: float, counters: Mapping[str, int] | None = None, *, last: bool = False
+    ) -> list[Summary]:
+        """All since the last one, in at least one summary.
+
+        Args:
+            now: UNIX time [s]; everything so far was received before.
+            counters: of the gateway, for the last of the summaries.
+            last: the gateway ends.
+        """
+        began = min(self._began, now)  # the clock may have been set back
+        self._began = now
+        numbered = range(self._numbered, self._names.end)
+        self._numbered = self._names.end
+        names, sources, amounts = self._pairs.take()
+        before = max(-(-len(numbered) // MOST_NAMES), 1) - 1  # summaries of names only
+        asked = Divided(names, sources, amounts, self._sources)
+        told = []
+        for place in range(before + asked.parts):
+            part = numbered[place * MOST_NAMES : (place + 1) * MOST_NAMES]
+            requests, senders = asked.part(place - before)
+            self._totals["requests"] += int(senders["requests"].sum())
+            self._totals["datagrams"] += int(senders["datagrams"].sum())
+            told.append(
+                Summary(
+                    self._gateway,
+                    self._boot,
+                    self.number,
+                    self.epoch,
+                    began,
+                    began,
+                    self._networks,
+                    first_name=part.start if len(part) else self._numbered,
+                    names=tuple(self._names.names(np.arange(part.start, part.stop))),
+                    requests=requests,
+                    sources=senders,
+                    totals=dict(self._totals),
+                )
+            )
+            self.number += 1
+        self._finish(told[-1], now, counters or {}, last)
+        self._begin_sums()
+        if self._full or 10 * self._names.count > 9 * self._settings.names:
+            self.epoch, self._full = self.epoch + 1, False
+            self.tally.add("epochs_begun", 1)
+            self._begin_names()
+        return told
+
+    def _finish(
+        self, summary: Summary, now: float, counters: Mapping[str, int], last: bool
+    ) -> None:
+        """Put into the last of some summaries all that does not fill more than one."""
+        summary.ended, summary.last, summary.counters = now, last, counters
+        summary.answers = self._answers.take()
+        summary.ca_beacons, summary.pva_beacons = self._ca_beacons.take(), self._pva_beacons.take()
+        summary.beats, self._beats, self._beat_bytes = tuple(self._beats), [], 0
+        summary.found, self._found = tuple(self._found[:MOST_ROWS]), self._found[MOST_ROWS:]
+        summary.told, self._told = tuple(self._told[:MOST_ROWS]), self._told[MOST_ROWS:]
