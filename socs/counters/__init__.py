@@ -11,12 +11,26 @@ from socs.counters.capture import CAPTURE, CAPTURE_CONSERVATION, PCAP, PCAP_CONS
 from socs.counters.core import Conservation, Counter, Counters, imbalances
 from socs.counters.epics import (
     EPICS_ACCOUNTS,
+    EPICS_ASKING,
+    EPICS_ASKING_CONSERVATION,
     EPICS_CA,
     EPICS_CONSERVATION,
     EPICS_HEARTBEATS,
     EPICS_PVA,
     EPICS_SEARCH,
     EPICS_TRACKS,
+)
+from socs.counters.epics_cainfo import EPICS_CAINFO, EPICS_CAINFO_CONSERVATION
+from socs.counters.epics_gateway import (
+    EPICS_GATEWAY,
+    EPICS_GATEWAY_CONSERVATION,
+    EPICS_GATHERING,
+    EPICS_GATHERING_CONSERVATION,
+)
+from socs.counters.epics_monitor import (
+    EPICS_MONITOR,
+    EPICS_MONITOR_CONSERVATION,
+    EPICS_MONITOR_NOW,
 )
 from socs.counters.epics_gateway import (
     EPICS_GATEWAY,
@@ -60,13 +74,20 @@ __all__ = [
     "CAPTURE_CONSERVATION",
     "CONSERVATION",
     "EPICS_ACCOUNTS",
+    "EPICS_ASKING",
+    "EPICS_ASKING_CONSERVATION",
     "EPICS_CA",
+    "EPICS_CAINFO",
+    "EPICS_CAINFO_CONSERVATION",
     "EPICS_CONSERVATION",
     "EPICS_GATEWAY",
     "EPICS_GATEWAY_CONSERVATION",
     "EPICS_GATHERING",
     "EPICS_GATHERING_CONSERVATION",
     "EPICS_HEARTBEATS",
+    "EPICS_MONITOR",
+    "EPICS_MONITOR_CONSERVATION",
+    "EPICS_MONITOR_NOW",
     "EPICS_PVA",
     "EPICS_SEARCH",
     "EPICS_SNAPSHOTS",

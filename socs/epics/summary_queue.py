@@ -1,0 +1,94 @@
+"""Messages of gateways between the feed and who takes them: so many bytes, and no more."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from socs.counters import EPICS_MONITOR, Counters
+
+MIB = 1 << 20
+DEFAULT_BYTES = 256 * MIB  # a minute of the traffic of a busy site
+DEEPEST = 6  # levels of a message that are looked at; a summary has five
+_OF_OBJECT = 64  # bytes of memory for each value, beside its contents
+
+
+class Arrived(NamedTuple):
+    """A message: on whose feed it came, when (UNIX time [s]), and how many bytes it takes."""
+
+    gateway: str
+    message: object
+    time: float
+    size: int
+
+
+class SummaryQueue:
+    """Any thread may put and get. Nobody waits to put.
+
+    Every message counts as queued until `done` tells what became of it, so that none is without a
+    place.
+
+    Args:
+        most_bytes: of messages that wait. What comes beyond is dropped.
+        counters: must know :data:`socs.counters.EPICS_MONITOR`.
+    """
+
+    def __init__(self, most_bytes: int = DEFAULT_BYTES, counters: Counters | None = None) -> None:
+        self.counters = counters or Counters(EPICS_MONITOR)
+        self._most = most_bytes
+        self._waiting: deque[Arrived] = deque()
+        self._changed = threading.Condition()
+        self._queued = self._bytes = 0
+
+    def put(self, gateway: str, message: object, now: float) -> bool:
+        """Have ``message`` taken; False if there is no room for it."""
+        size = size_of(message)
+        with self._changed:
+            self.counters.add("summaries_received")
+            if self._bytes + size > self._most:
+                self.counters.add("summaries_dropped_full")
+                return False
+            self._waiting.append(Arrived(gateway, message, now, size))
+            self._queued += 1
+            self._bytes += size
+            self._changed.notify()
+        return True
+
+    def get(self, timeout: float) -> Arrived | None:
+        """The message that waits longest; None if none comes in time. Tell `done` afterwards."""
+        with self._changed:
+            if not self._waiting:
+                self._changed.wait(timeout)
+            return self._waiting.popleft() if self._waiting else None
+
+    def done(self, arrived: Arrived, became: str) -> None:
+        """What became of a message: the name of its counter."""
+        with self._changed:
+            self.counters.add(became)
+            self._queued -= 1
+            self._bytes -= arrived.size
+
+    def wake(self) -> None:
+        """Have `get` return."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def numbers(self) -> dict[str, int]:
+        """All counters, and how much waits, at one moment."""
+        with self._changed:
+            found = self.counters.snapshot()
+            return found | {"summaries_queued": self._queued, "summary_bytes_queued": self._bytes}
+
+
+def size_of(message: object, depth: int = DEEPEST) -> int:
+    """About how many bytes of memory a message takes, without looking at each value of tables."""
+    if isinstance(message, bytes | str):
+        return len(message) + _OF_OBJECT
+    if depth and isinstance(message, Mapping):
+        sizes = (size_of(value, depth - 1) for value in message.values())
+        return sum(sizes) + _OF_OBJECT * (1 + len(message))
+    if depth and isinstance(message, list | tuple):
+        return sum(size_of(value, depth - 1) for value in message) + _OF_OBJECT
+    return _OF_OBJECT
