@@ -60,11 +60,8 @@ class Heartbeat:
     directory: str
 
     def identity(self, host: int) -> int:
-        """What the peer knows the application on ``host`` by: 64 bits of a hash."""
-        command = f"{self.image} {self.command}".replace('"', "").replace("'", "").lstrip(" ")
-        text = f"{command}-{self.directory}-{host}"
-        digest = hashlib.md5(text.encode(), usedforsecurity=False).digest()
-        return int.from_bytes(digest[8:], "big")
+        """See `identity`."""
+        return identity(f"{self.image} {self.command}", self.directory, host)
 
 
 @dataclass(frozen=True)
@@ -122,6 +119,13 @@ def decode(datagram: bytes) -> Heartbeat | Names | Line:
         command,
         directory,
     )
+
+
+def identity(command: str, directory: str, host: int) -> int:
+    """What the peer knows an application on ``host`` by: 64 bits of a hash."""
+    plain = command.replace('"', "").replace("'", "").lstrip(" ")
+    digest = hashlib.md5(f"{plain}-{directory}-{host}".encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[8:], "big")
 
 
 def request(command: int, sequence: int, offset: int, handle: int) -> bytes:
