@@ -1,4 +1,4 @@
-"""The ``socs`` command: ``demo``, ``doctor``, ``files``, ``slow-signal``, ``tango``."""
+"""The ``socs`` command: ``demo``, ``doctor``, ``epics``, ``files``, ``slow-signal``, ``tango``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 def make_parser() -> argparse.ArgumentParser:
     """The command line of ``socs``."""
     # Loading them takes half a second, in which Ctrl-C should not print a traceback.
-    from socs.cli import demo, doctor, files, slow_signal, tango  # noqa: PLC0415
+    from socs.cli import demo, doctor, epics, files, slow_signal, tango  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(
         prog="socs", description="Announced files become rows: look, check, try out."
     )
     parser.add_argument("--version", action="version", version=f"socs {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (demo, doctor, files, slow_signal, tango):
+    for command in (demo, doctor, epics, files, slow_signal, tango):
         command.add_parser(commands)
     return parser
 

@@ -1,0 +1,17 @@
+"""``socs epics``: process variables and their servers on the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from socs.cli import epics_cainfo
+
+COMMANDS = (epics_cainfo,)
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``epics`` and its sub-commands to ``commands`` (of ``add_subparsers``)."""
+    parser = commands.add_parser("epics", help="look at EPICS", description=__doc__)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for command in COMMANDS:
+        command.add_command(actions)
