@@ -14,19 +14,18 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
-from socs.counters import EPICS_SNAPSHOTS, Counters
 from socs.db.finished_files import FileKind
 from socs.epics import snapshot
 from socs.epics.inventory import Inventory
 from socs.epics.snapshot import Columns
 from socs.epics.store import snapshot_file, trackers
-from socs.epics.store.finishing import Tell, finish
+from socs.epics.store.periodic import PeriodicFiles, PeriodicSettings
 from socs.epics.store.trackers import Trackers
-from socs.errors import ConfigError, Malformed, PeerError, StorageUnavailable
+from socs.errors import Malformed, PeerError, StorageUnavailable
 from socs.part_files import PART, part_of
 
 KIND = FileKind(action="epics_snapshot", format="npz", marker_of=part_of)
@@ -38,27 +37,18 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class SnapshotSettings:
-    """How snapshots are made.
+class SnapshotSettings(PeriodicSettings):
+    """How snapshots are made; ``keep`` of the last ones stay."""
 
-    Attributes:
-        folder: where they are; made if it is missing.
-        prefix: how their names begin.
-        period: seconds from one to the next.
-        keep: so many of the last ones stay.
-    """
+    WHAT: ClassVar[str] = "snapshots"
 
-    folder: Path
     prefix: str = "epics-snapshot-"
     period: float = 4 * 3600.0
     keep: int = 5
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w-][\w.-]*", self.prefix):
-            raise ConfigError(f"{self.prefix!r} cannot begin the names of snapshots")
-        for name in ("period", "keep"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} of snapshots: {getattr(self, name)} is not above 0")
+        super().__post_init__()
+        self._check_positive("keep", self.keep)
 
 
 def gather(inventory: Inventory, state: Trackers, now: float) -> Columns:
@@ -84,39 +74,8 @@ def take_up(columns: Columns, inventory: Inventory, state: Trackers) -> float:
         raise Malformed(text, "snapshot_malformed") from error
 
 
-class Snapshots:
-    """The snapshots in ``settings.folder``; one process at a time. Blocks while it writes.
-
-    Args:
-        settings: see there.
-        counters: must know :data:`socs.counters.EPICS_SNAPSHOTS`.
-        on_finished: called with each complete file, until it does not raise. After a crash it
-            may be called once more with the same id.
-        on_settled: called when that cannot happen any more.
-        report: gets lines for the log.
-
-    Attributes:
-        problem: why the last one was not written or handed over, or None.
-    """
-
-    def __init__(
-        self,
-        settings: SnapshotSettings,
-        *,
-        counters: Counters | None = None,
-        on_finished: Tell = lambda file: None,
-        on_settled: Tell = lambda file: None,
-        report: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        self._settings = settings
-        self.counters = counters or Counters(EPICS_SNAPSHOTS)
-        self._on_finished, self._on_settled, self._report = on_finished, on_settled, report
-        self._last: float | None = None
-        self.problem: str | None = None
-
-    def due(self, now: float) -> bool:
-        """Is it time for the next one; also if the clock was set back."""
-        return self._last is None or not 0 <= now - self._last < self._settings.period
+class Snapshots(PeriodicFiles[SnapshotSettings]):
+    """The snapshots in ``settings.folder``. Blocks while it writes."""
 
     def write(self, columns: Columns, now: float) -> bool:
         """Write what `gather` gave; False if that failed, and `problem` says why.
@@ -153,16 +112,10 @@ class Snapshots:
         return None
 
     def _attempt(self, act: Callable[[], None]) -> bool:
-        try:
-            act()
-        except StorageUnavailable as error:
+        done = super()._attempt(act)
+        if not done:
             self.counters.add("state_file_errors")
-            if self.problem is None:
-                self._report(f"snapshots: {error}")
-            self.problem = str(error)
-            return False
-        self.problem = None
-        return True
+        return done
 
     def _write(self, columns: Columns, now: float) -> None:
         path = self._free_name(now)
@@ -171,7 +124,7 @@ class Snapshots:
         except OSError as error:
             raise StorageUnavailable(f"cannot make {path.parent}: {error.strerror}") from error
         snapshot_file.write(part_of(path), columns)
-        finish(path, self._time_of(path), self._on_finished, self._on_settled)
+        self._finish(path, self._time_of(path))
         self.counters.add("state_files_written")
 
     def _recover(self) -> None:
@@ -184,7 +137,7 @@ class Snapshots:
             except OSError as error:
                 raise StorageUnavailable(f"{part}: {error.strerror}") from error
             if complete:
-                finish(path, self._time_of(path), self._on_finished, self._on_settled)
+                self._finish(path, self._time_of(path))
                 self.counters.add("state_files_recovered")
 
     def _remove_old(self) -> None:

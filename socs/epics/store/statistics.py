@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
 from socs.closing import Closing
-from socs.counters import EPICS_SNAPSHOTS, Counters
 from socs.db.finished_files import FileKind
-from socs.epics.store.finishing import Tell, finish
-from socs.errors import ConfigError, OurError, StorageUnavailable
+from socs.epics.store.periodic import PeriodicFiles, PeriodicSettings
+from socs.errors import StorageUnavailable
 from socs.part_files import PART, part_of
 from socs.tango.store import lines_file
 from socs.tango.store.lines_file import LinesFile
@@ -35,61 +35,20 @@ _DAY = "%Y%m%d"
 
 
 @dataclass(frozen=True)
-class StatisticsSettings:
-    """How statistics are written.
+class StatisticsSettings(PeriodicSettings):
+    """How statistics are written: a line each ``period``."""
 
-    Attributes:
-        folder: where the files are; made if it is missing.
-        prefix: how their names begin.
-        period: seconds from one line to the next.
-    """
+    WHAT: ClassVar[str] = "statistics"
 
-    folder: Path
     prefix: str = "epics-statistics-"
     period: float = 60.0
 
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w-][\w.-]*", self.prefix):
-            raise ConfigError(f"{self.prefix!r} cannot begin the names of statistics")
-        if not self.period > 0:
-            raise ConfigError(f"period of statistics: {self.period} is not above 0")
 
+class DailyStatistics(PeriodicFiles[StatisticsSettings], Closing):
+    """Writes lines, and hands over the files of days that are over."""
 
-class DailyStatistics(Closing):
-    """Writes lines, and hands over the files of days that are over.
-
-    Args:
-        settings: see there.
-        counters: must know :data:`socs.counters.EPICS_SNAPSHOTS`.
-        on_finished: called with each complete file, until it does not raise. After a crash it
-            may be called once more with the same id.
-        on_settled: called when that cannot happen any more.
-        report: gets lines for the log.
-
-    Attributes:
-        problem: what the disk refused last, or None.
-    """
-
-    def __init__(
-        self,
-        settings: StatisticsSettings,
-        *,
-        counters: Counters | None = None,
-        on_finished: Tell = lambda file: None,
-        on_settled: Tell = lambda file: None,
-        report: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        self._settings = settings
-        self.counters = counters or Counters(EPICS_SNAPSHOTS)
-        self._on_finished, self._on_settled, self._report = on_finished, on_settled, report
-        self._day = ""
-        self._file: LinesFile | None = None
-        self._last: float | None = None
-        self.problem: str | None = None
-
-    def due(self, now: float) -> bool:
-        """Is it time for the next line; also if the clock was set back."""
-        return self._last is None or not 0 <= now - self._last < self._settings.period
+    _day = ""
+    _file: LinesFile | None = None  # of that day
 
     def add(self, values: Mapping[str, object], now: float) -> bool:
         """Add a line of ``values``, what can be JSON, with the time; False if it is lost.
@@ -112,17 +71,6 @@ class DailyStatistics(Closing):
         if self._file is not None:
             self._file.close()
             self._file = None
-
-    def _attempt(self, act: Callable[[], None]) -> bool:
-        try:
-            act()
-        except OurError as error:
-            if self.problem is None:
-                self._report(f"statistics: {error}")
-            self.problem = str(error)
-            return False
-        self.problem = None
-        return True
 
     def _add(self, line: bytes, now: float) -> None:
         day = _day_of(now)
@@ -150,15 +98,15 @@ class DailyStatistics(Closing):
             self.close()
         for day, part in self._parts():
             if day != today or part.with_name(part.name.removesuffix(PART)).exists():
-                self._finish(day, part)
+                self._finish_day(day, part)
 
-    def _finish(self, day: str, part: Path) -> None:
+    def _finish_day(self, day: str, part: Path) -> None:
         path = part.with_name(part.name.removesuffix(PART))
         if not path.exists():
             with lines_file.reopen(part) as file:  # cuts off what a crash has torn
                 file.sync()
         began = datetime.strptime(day, _DAY).replace(tzinfo=timezone.utc).timestamp()
-        finish(path, began, self._on_finished, self._on_settled)
+        self._finish(path, began)
         self.counters.add("minute_files_completed")
 
     def _parts(self) -> list[tuple[str, Path]]:
