@@ -125,6 +125,13 @@ class EventSpool(Closing):
         same = takewhile(lambda each: each[1].life == found[0][1].life, found)
         return [SpooledEvent(number, entry.life, entry.row) for number, entry in same]
 
+    def waiting(self, limit: int) -> list[EventRow]:
+        """The events that came first, up to ``limit``, of any life."""
+        query = "SELECT file FROM entries WHERE state = ? ORDER BY id LIMIT ?"
+        with self._transaction() as db:
+            rows = db.execute(query, (QUEUED, limit)).fetchall()
+        return [_decode(blob).row for (blob,) in rows]
+
     def remove(self, numbers: Iterable[int]) -> int:
         """The database has these: forget them; how many were there."""
         keys = [(number,) for number in numbers]
