@@ -105,11 +105,11 @@ class Asker(Closing):
         self._wake()
         return fresh
 
-    def ask_lines(self, host: int, port: int, sequence: int, *, server: int = 0) -> bool:
+    def ask_netstat(self, host: int, port: int, sequence: int, *, server: int = 0) -> bool:
         """Ask an application to describe its host (NETSTAT)."""
         with self._lock:
             now = time.monotonic()
-            fresh = self._asking.ask_lines(host, port, sequence, now, server=server)
+            fresh = self._asking.ask_netstat(host, port, sequence, now, server=server)
         self._wake()
         return fresh
 

@@ -2,7 +2,7 @@
 
 ::
 
-    ask_names(...), ask_lines(...)       waiting, each once
+    ask_names(...), ask_netstat(...)       waiting, each once
     due(now)            -> requests      some conversations at once, one request under way in each
     feed(datagram, host, port)           answers, only from whom was asked what
     tick(now)           -> what was told of conversations that have ended
@@ -140,7 +140,7 @@ class Asking:
         most = self._settings.most_names
         return self._ask(NamesConversation(host, port, server, sequence, most))
 
-    def ask_lines(
+    def ask_netstat(
         self, host: int, port: int, sequence: int, now: float, *, server: int = 0
     ) -> bool:
         """Ask an application to describe its host; see `ask_names`."""

@@ -29,7 +29,9 @@ NEW_EACH_TIME = re.compile(r"iocsh.startup")  # within names of temporary start-
 SAME_EACH_TIME = "startup.iocsh"
 DELETED = " (deleted)"
 
-_PID = re.compile(r"pid: ([0-9]{1,10}) (?:(cmdline|cwd):? (.*)|socket:\[([0-9]{1,19})\])", re.ASCII)
+_PID = re.compile(
+    r"pid: ([0-9]{1,10}) (?:(cmdline|cwd):?(?: (.*))?|socket:\[([0-9]{1,19})\])", re.ASCII
+)
 _NUMBER = re.compile(r"[0-9]{1,5}", re.ASCII)
 _PORT = re.compile(r"[0-9A-Fa-f]{8}:([0-9A-Fa-f]{4})", re.ASCII)
 _INODE = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -134,9 +136,9 @@ class _Reading:
         matched = _PID.fullmatch(line)
         if matched is None:
             return False
-        number, kind, text, inode = matched.groups()
+        number, kind, text, inode = matched.groups(default="")
         pid = int(number)
-        if inode is not None:
+        if inode:
             self.sockets.setdefault(pid, []).append(int(inode))
         elif kind == "cmdline":
             self.commands.setdefault(pid, _same_each_time(text.strip()))

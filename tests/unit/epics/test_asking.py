@@ -78,7 +78,7 @@ def test_all_names_are_told_by_ten_and_all_lines_one_by_one():
     world = World()
     world.add()
     assert world.core.ask_names(HOST, PORT, 1, server=5064)
-    assert world.core.ask_lines(HOST, PORT, 1, 0.0)
+    assert world.core.ask_netstat(HOST, PORT, 1, 0.0)
     told = {each.what: each for each in world.run(5)}
     names, lines = told["names"], told["lines"]
     assert names.texts == tuple(NAMES)
@@ -137,7 +137,7 @@ def test_nobody_answers_at_all_and_nobody_any_more():
 
 def test_the_first_line_has_time_and_is_not_asked_for_again_meanwhile():
     world = World()
-    world.core.ask_lines(HOST, PORT, 1, 0.0)
+    world.core.ask_netstat(HOST, PORT, 1, 0.0)
     world.run(ON.first_line_timeout - 1)
     assert len(world.sent) == 1
     world.run(2)
@@ -189,7 +189,7 @@ def test_no_more_is_kept_than_may_be():
     world.add(OTHER, names=NAMES[:12], lines=LINES[:2])
     for host in (HOST, OTHER):
         world.core.ask_names(host, PORT, 1)
-        world.core.ask_lines(host, PORT, 1, 0.0)
+        world.core.ask_netstat(host, PORT, 1, 0.0)
     told = {(each.host, each.what): each for each in world.run(5)}
     assert told[HOST, "names"].texts == tuple(NAMES[:12])
     assert told[HOST, "lines"].texts == ("build: 1", *LINES[:2])
@@ -202,7 +202,7 @@ def test_characters_are_limited_too(monkeypatch):
     world = World()
     world.add()
     world.core.ask_names(HOST, PORT, 1)
-    world.core.ask_lines(HOST, PORT, 1, 0.0)
+    world.core.ask_netstat(HOST, PORT, 1, 0.0)
     for told in world.run(5):
         assert told.ending == "full"
         assert 20 < sum(map(len, told.texts)) <= 30
@@ -210,7 +210,7 @@ def test_characters_are_limited_too(monkeypatch):
 
 def test_a_conversation_that_never_ends_is_ended():
     world = World(replace(ON, longest=20.0))
-    world.core.ask_lines(HOST, PORT, 1, 0.0)
+    world.core.ask_netstat(HOST, PORT, 1, 0.0)
     for _ in range(100):
         world.now += 0.5
         for request in world.core.due(world.now):
@@ -224,7 +224,7 @@ def test_a_conversation_that_never_ends_is_ended():
 def test_lines_that_others_had_made_anew_are_taken_from_the_second_one_on():
     world = World()
     app = world.add()
-    world.core.ask_lines(HOST, PORT, 1, 0.0)
+    world.core.ask_netstat(HOST, PORT, 1, 0.0)
 
     def disturbed(request):
         if len(world.sent) in {4, 8}:
@@ -239,7 +239,7 @@ def test_lines_that_others_had_made_anew_are_taken_from_the_second_one_on():
 def test_lines_that_are_made_anew_again_and_again_are_given_up():
     world = World()
     app = world.add()
-    world.core.ask_lines(HOST, PORT, 1, 0.0)
+    world.core.ask_netstat(HOST, PORT, 1, 0.0)
     (told,) = world.run(10, deliver=lambda _: bool(app.answer(REQUEST.pack(0x7F201C3B, 1, 0, 1))))
     assert told.ending == "changed"
     assert told.requests == MOST_REBUILT + 2
@@ -248,7 +248,7 @@ def test_lines_that_are_made_anew_again_and_again_are_given_up():
 @pytest.mark.parametrize(("spoilt", "ending"), [(2, "complete"), (MOST_SKIPPED + 1, "cut")])
 def test_lines_that_cannot_be_read_are_passed_over(spoilt, ending):
     world = World(replace(ON, first_line_timeout=5.0))
-    world.core.ask_lines(HOST, PORT, 1, 0.0)
+    world.core.ask_netstat(HOST, PORT, 1, 0.0)
     left = iter([b'{"h":"1","l":"a " b"}'] * spoilt)
     for _ in range(400):
         world.now += 0.5
@@ -265,7 +265,7 @@ def test_lines_that_cannot_be_read_are_passed_over(spoilt, ending):
 def test_an_old_number_is_replaced_by_that_of_the_next_heartbeat():
     world = World(replace(ON, datagrams_per_second=1, burst=1))
     app = world.add(lines=LINES * 10)
-    world.core.ask_lines(HOST, PORT, 1, 0.0)
+    world.core.ask_netstat(HOST, PORT, 1, 0.0)
     for _ in range(5):
         app.heartbeat(0.0, 30.0)
         world.core.heard(HOST, PORT, app.sequence)
@@ -286,7 +286,7 @@ def test_the_rate_and_how_many_at_once_are_kept():
     world.run(60, 0.1)
     assert len(world.told) == 20
     world.add(lines=LINES * 100)
-    world.core.ask_lines(HOST, PORT, 1, world.now)
+    world.core.ask_netstat(HOST, PORT, 1, world.now)
     before = len(world.sent)
     world.run(10, 0.1)
     assert len(world.sent) - before <= 2 + 4 * 10
@@ -299,16 +299,16 @@ def test_what_is_asked_for_already_is_not_asked_twice():
     assert world.core.ask_names(HOST, PORT, 1)
     assert not world.core.ask_names(HOST, PORT, 1)
     assert world.core.ask_names(HOST, PORT + 1, 1)
-    assert world.core.ask_lines(HOST, PORT, 1, 0.0)
-    assert not world.core.ask_lines(HOST, PORT + 1, 1, 0.0)
+    assert world.core.ask_netstat(HOST, PORT, 1, 0.0)
+    assert not world.core.ask_netstat(HOST, PORT + 1, 1, 0.0)
     world.run(5)
     assert len(world.told) == 3
-    assert not world.core.ask_lines(HOST, PORT, 1, world.now)
+    assert not world.core.ask_netstat(HOST, PORT, 1, world.now)
     counts = world.counts()
     assert counts["asking_merged"] == 2
     assert counts["asking_refused_soon"] == 1
     world.now = ON.lines_every + 1
-    assert world.core.ask_lines(HOST, PORT, 1, world.now)
+    assert world.core.ask_netstat(HOST, PORT, 1, world.now)
     assert world.core.ask_names(HOST, PORT, 1)
     assert len(world.run(5)) == 5
 
@@ -329,7 +329,7 @@ def test_what_must_not_or_cannot_be_asked_is_refused():
         (HOST, 70000),
     ):
         assert not world.core.ask_names(host, port, 1)
-        assert not world.core.ask_lines(host, port, 1, 0.0)
+        assert not world.core.ask_netstat(host, port, 1, 0.0)
     assert [world.core.ask_names(HOST + n, PORT, 1) for n in range(3)] == [True, True, False]
     assert world.counts() == {
         "asking_refused_address": 14,
@@ -340,7 +340,7 @@ def test_what_must_not_or_cannot_be_asked_is_refused():
 
 def test_what_the_system_did_not_send_is_no_attempt():
     world = World()
-    world.core.ask_lines(HOST, PORT, 1, 0.0)
+    world.core.ask_netstat(HOST, PORT, 1, 0.0)
     for _ in range(10 * ON.attempts):
         for request in world.core.due(world.now):
             world.core.unsent(request, world.now)
