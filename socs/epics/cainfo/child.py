@@ -111,7 +111,7 @@ class Child:
         try:
             await asyncio.wait_for(self._fill(info, ask.most_elements, servers), ask.timeout)
         except asyncio.TimeoutError:
-            info.reason = f"{info.reason} (within {ask.timeout:g} s)"
+            info.reason = f"{info.reason} (within {ask.timeout:.3g} s)"
         except SocsError as error:
             info.reason = printable(str(error))
         except Exception as error:  # noqa: BLE001  told as the reason; other names are asked all the same
