@@ -8,17 +8,22 @@ Keys that are not known here are kept, because versions may add some. Patched se
 is no value, and it becomes None or "" here: -1 for no time, the lowest long for no latency, the
 year 1970 for no confirmation, and for the name of an attribute whatever was in memory, even if the
 reply is no JSON by that.
+
+A reply of stock Tango with no other keys than those known is read in one go; all others are read
+key by key, with the same result.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable as Function
-from typing import Annotated, Any, TypeVar
+from collections.abc import Collection, Sized
+from typing import Any, TypeVar
 
 import msgspec
 
 from socs.errors import Malformed, TooLarge
+from socs.tango import wire
 from socs.tango.limits import MAX_DIGITS, MAX_ENTRIES, MAX_NAME, MAX_REPLY, MAX_SAMPLES
 from socs.tango.names import EventName, parse_event, parse_server, parse_time
 from socs.tango.snapshot import Callback, NotConnected, Push, Snapshot, Subscription
@@ -31,67 +36,7 @@ STOCK = "1"
 PATCHED = "ska-9.5"
 _LIST_KEYS = {STOCK: "perf", PATCHED: "perf_stats"}
 
-_Count = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**63 - 1)]  # 32 bits may come with a sign
-_Micros = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
 _NO_LATENCY = (-(2**63), -(2**31))  # the lowest long of 64 and 32 bits
-
-
-# -- what the wire holds; a key that is missing here goes to ``extra`` ----------------------------
-
-
-class _Top(msgspec.Struct):
-    server: dict[str, Any] | None = None
-    client: dict[str, Any] | None = None
-    version: Any = None
-
-
-class _Server(msgspec.Struct):
-    event_counters: dict[str, _Count] = {}
-
-
-class _Client(msgspec.Struct):
-    event_callbacks: dict[str, dict[str, Any]] = {}
-    not_connected: list[dict[str, Any]] = []
-    event_channels: dict[str, dict[str, Any]] = {}
-
-
-class _Entry(msgspec.Struct):
-    server_counter: _Count
-    event_count: _Count
-    missed_event_count: _Count
-    channel_name: _Name = ""
-    callback_count: _Count = 0
-    discarded_event_count: _Count | None = None
-    last_resubscribed: str | None = None
-
-
-class _Lacking(msgspec.Struct):
-    device: _Name
-    attribute: _Name | None = ""
-    event_type: _Name = ""
-    last_heartbeat: str | None = None
-    tango_host: _Name | None = None
-
-
-class _Channel(msgspec.Struct):
-    endpoint: _Name = ""
-
-
-class _Push(msgspec.Struct):
-    push_event_micros: _Micros
-    micros_since_last_event: _Micros | None = None
-
-
-class _Callback(msgspec.Struct):
-    process_micros: _Micros
-    sleep_micros: _Micros = 0
-    wake_count: _Count = 0
-    callback_count: _Count = 0
-    micros_since_last_event: _Micros | None = None
-    first_callback_latency_micros: _Micros | None = None
-    attr_name: str | None = ""
-    discarded: bool | None = None
 
 
 _RENAMED = {
@@ -100,6 +45,7 @@ _RENAMED = {
 }
 
 _read_any = msgspec.json.Decoder().decode
+_read_stock = msgspec.json.Decoder(wire.Stock).decode
 
 
 def decode(text: str | bytes) -> Snapshot:
@@ -109,30 +55,48 @@ def decode(text: str | bytes) -> Snapshot:
         PeerError: with ``cause`` one of `CAUSES`.
     """
     data, mended = _bytes(text)
+    try:
+        stock = _read_stock(data)
+    except (msgspec.DecodeError, RecursionError):
+        return _any_snapshot(data, mended)
+    return _stock_snapshot(stock, mended)
+
+
+def _stock_snapshot(stock: wire.Stock, mended: int) -> Snapshot:
+    reading = _Reading(STOCK)
+    if (server := stock.server) is not None:
+        _limit_samples(server.perf or ())
+        reading.count(server.event_counters, server.perf or ())
+        reading.publish(server.event_counters)
+        if server.perf is not None:
+            reading.pushes = tuple(_push(sample, {}) for sample in server.perf)
+    if (client := stock.client) is not None:
+        callbacks, channels = client.event_callbacks, client.event_channels
+        _limit_samples(client.perf or ())
+        reading.count(callbacks, client.not_connected, channels, client.perf or ())
+        for text, entry in callbacks.items():
+            reading.subscribe(text, entry, {})
+        for lacking in client.not_connected:
+            reading.lack(lacking, {})
+        for admin, channel in channels.items():
+            reading.connect(admin, channel)
+        if client.perf is not None:
+            reading.callbacks = tuple(_callback(sample, {}) for sample in client.perf)
+    return reading.snapshot(mended, {})
+
+
+def _any_snapshot(data: bytes, mended: int) -> Snapshot:
     tree, more = _tree(data)
-    top, extra = _typed(tree, _Top)
-    dialect = _dialect(tree, top)
-    reading = _Reading(dialect)
+    top, extra = _typed(tree, wire.Top)
+    reading = _Reading(_dialect(tree, top))
     if top.server is not None:
         reading.server(top.server)
     if top.client is not None:
         reading.client(top.client)
-    return Snapshot(
-        dialect,
-        reading.published,
-        reading.subscriptions,
-        tuple(reading.not_connected),
-        reading.channels,
-        reading.pushes,
-        reading.callbacks,
-        reading.unreadable,
-        reading.repeated,
-        mended + more,
-        extra | reading.extra,
-    )
+    return reading.snapshot(mended + more, extra)
 
 
-def _dialect(tree: dict[str, Any], top: _Top) -> str:
+def _dialect(tree: dict[str, Any], top: wire.Top) -> str:
     if "version" not in tree:
         if top.server is None and top.client is None and tree:
             raise Malformed("neither server nor client is told", "reply_malformed")
@@ -159,51 +123,102 @@ class _Reading:
         self.repeated = 0
         self.extra: dict[str, Any] = {}
 
+    def snapshot(self, mended: int, extra: dict[str, Any]) -> Snapshot:
+        """All that was read."""
+        return Snapshot(
+            self._dialect,
+            self.published,
+            self.subscriptions,
+            tuple(self.not_connected),
+            self.channels,
+            self.pushes,
+            self.callbacks,
+            self.unreadable,
+            self.repeated,
+            mended,
+            extra | self.extra,
+        )
+
+    # -- key by key -------------------------------------------------------------------------------
+
     def server(self, tree: dict[str, Any]) -> None:
         """Read what is told of publishing."""
         samples = self._samples(tree)
-        part, extra = self._part(tree, _Server, "server")
-        self.extra |= extra
-        for text, number in part.event_counters.items():
-            if name := self._named(parse_event, text):
-                self.repeated += name in self.published
-                self.published[name] = number % 2**32
+        part = self._part(tree, wire.Server, "server")
+        self.publish(part.event_counters)
         if samples is not None:
-            self.pushes = tuple(map(_push, samples))
+            self.pushes = tuple(_push(*_typed(sample, wire.Push)) for sample in samples)
 
     def client(self, tree: dict[str, Any]) -> None:
         """Read what is told of subscriptions."""
         samples = self._samples(tree)
-        part, extra = self._part(tree, _Client, "client")
-        self.extra |= extra
+        part = self._part(tree, wire.Client, "client")
         for text, entry in part.event_callbacks.items():
-            if name := self._named(parse_event, text):
-                self.repeated += name in self.subscriptions
-                self.subscriptions[name] = self._subscription(name, entry)
+            self.subscribe(text, *_typed(entry, wire.Entry))
         for lacking in part.not_connected:
-            self._add_not_connected(lacking)
+            self.lack(*_typed(lacking, wire.Lacking))
         for admin, channel in part.event_channels.items():
-            if server := self._named(parse_server, admin):
-                self.channels[str(server)] = _typed(channel, _Channel)[0].endpoint
+            self.connect(admin, _typed(channel, wire.Channel)[0])
         if samples is not None:
-            self.callbacks = tuple(map(_callback, samples))
+            self.callbacks = tuple(map(_any_callback, samples))
 
-    def _part(self, tree: dict[str, Any], kind: type[S], name: str) -> tuple[S, dict[str, Any]]:
-        """The typed part of ``tree``, and keys not known as ``name.key``; counts its entries."""
-        told = (value for value in tree.values() if isinstance(value, dict | list))
-        self._entries += sum(map(len, told))
-        if self._entries > MAX_ENTRIES:
-            raise TooLarge(f"more than {MAX_ENTRIES} entries in one reply", "reply_too_large")
+    def _part(self, tree: dict[str, Any], kind: type[S], name: str) -> S:
+        """The typed part of ``tree``; keeps keys not known as ``name.key``."""
+        self.count(*(value for value in tree.values() if isinstance(value, dict | list)))
         part, extra = _typed(tree, kind)
         extra.pop(_LIST_KEYS[self._dialect], None)
-        return part, {f"{name}.{key}": value for key, value in extra.items()}
+        self.extra |= {f"{name}.{key}": value for key, value in extra.items()}
+        return part
 
     def _samples(self, tree: dict[str, Any]) -> list[dict[str, Any]] | None:
         samples = tree.get(_LIST_KEYS[self._dialect])
-        if isinstance(samples, list) and len(samples) > MAX_SAMPLES:
-            raise TooLarge(f"more than {MAX_SAMPLES} samples in one reply", "reply_too_large")
+        if isinstance(samples, list):
+            _limit_samples(samples)
         listed: list[dict[str, Any]] | None = _convert(samples, list[dict[str, Any]] | None)
         return listed
+
+    # -- what was typed ---------------------------------------------------------------------------
+
+    def count(self, *parts: Collection[Any]) -> None:
+        """Count the entries of parts of the reply."""
+        self._entries += sum(map(len, parts))
+        if self._entries > MAX_ENTRIES:
+            raise TooLarge(f"more than {MAX_ENTRIES} entries in one reply", "reply_too_large")
+
+    def publish(self, counters: dict[str, int]) -> None:
+        """Take the next numbers of streams."""
+        for text, number in counters.items():
+            if name := self._named(parse_event, text):
+                self.repeated += name in self.published
+                self.published[name] = number % 2**32
+
+    def subscribe(self, text: str, entry: wire.Entry, extra: dict[str, Any]) -> None:
+        """Take a subscription, if its name makes sense."""
+        if name := self._named(parse_event, text):
+            self.repeated += name in self.subscriptions
+            self.subscriptions[name] = Subscription(
+                name,
+                self._named(parse_server, entry.channel_name),
+                entry.callback_count,
+                entry.server_counter % 2**32,
+                entry.event_count,
+                entry.missed_event_count,
+                entry.discarded_event_count,
+                _time(entry.last_resubscribed),
+                extra,
+            )
+
+    def lack(self, lacking: wire.Lacking, extra: dict[str, Any]) -> None:
+        """Take a subscription that is not connected, if its name makes sense."""
+        host = (lacking.tango_host or "").rstrip("/")
+        path = "/".join(filter(None, (host, lacking.device, lacking.attribute)))
+        if name := self._named(parse_event, f"{path}.{lacking.event_type}"):
+            self.not_connected.append(NotConnected(name, _time(lacking.last_heartbeat), extra))
+
+    def connect(self, admin: str, channel: wire.Channel) -> None:
+        """Take the heartbeat endpoint of a publisher, if its name makes sense."""
+        if server := self._named(parse_server, admin):
+            self.channels[str(server)] = channel.endpoint
 
     def _named(self, parse: Function[[str], T], text: str) -> T | None:
         try:
@@ -212,37 +227,23 @@ class _Reading:
             self.unreadable += 1
             return None
 
-    def _subscription(self, name: EventName, tree: dict[str, Any]) -> Subscription:
-        entry, extra = _typed(tree, _Entry)
-        return Subscription(
-            name,
-            self._named(parse_server, entry.channel_name),
-            entry.callback_count,
-            entry.server_counter % 2**32,
-            entry.event_count,
-            entry.missed_event_count,
-            entry.discarded_event_count,
-            _time(entry.last_resubscribed),
-            extra,
-        )
 
-    def _add_not_connected(self, tree: dict[str, Any]) -> None:
-        lacking, extra = _typed(tree, _Lacking)
-        host = (lacking.tango_host or "").rstrip("/")
-        path = "/".join(filter(None, (host, lacking.device, lacking.attribute)))
-        if name := self._named(parse_event, f"{path}.{lacking.event_type}"):
-            self.not_connected.append(NotConnected(name, _time(lacking.last_heartbeat), extra))
+def _limit_samples(samples: Sized) -> None:
+    if len(samples) > MAX_SAMPLES:
+        raise TooLarge(f"more than {MAX_SAMPLES} samples in one reply", "reply_too_large")
 
 
-def _push(tree: dict[str, Any]) -> Push:
-    sample, extra = _typed(tree, _Push)
+def _push(sample: wire.Push, extra: dict[str, Any]) -> Push:
     return Push(_duration(sample.micros_since_last_event), max(0, sample.push_event_micros), extra)
 
 
-def _callback(tree: dict[str, Any]) -> Callback:
+def _any_callback(tree: dict[str, Any]) -> Callback:
     if tree.keys() & _RENAMED.keys():
         tree = {_RENAMED.get(key, key): value for key, value in tree.items()}
-    sample, extra = _typed(tree, _Callback)
+    return _callback(*_typed(tree, wire.Callback))
+
+
+def _callback(sample: wire.Callback, extra: dict[str, Any]) -> Callback:
     latency, name = sample.first_callback_latency_micros, sample.attr_name or ""
     name = name.lower().replace("#dbase=no", "")
     return Callback(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from socs.errors import PeerError
 from socs.tango.decode import CAUSES, decode
@@ -49,8 +50,8 @@ def test_damaged_replies(reply, damages) -> None:
     decodes_or_is_refused(reply)
 
 
-@given(st.sampled_from(TREES), st.data())
-def test_replies_with_something_else_in_them(tree, data) -> None:
+def changed(tree, data):
+    """``tree`` with one thing in it replaced or added."""
     tree = json.loads(json.dumps(tree))
     node = tree
     for _ in range(data.draw(st.integers(0, 4))):
@@ -64,4 +65,23 @@ def test_replies_with_something_else_in_them(tree, data) -> None:
         node[data.draw(st.sampled_from([*node, *WORDS]))] = value
     else:
         node[data.draw(st.integers(0, len(node) - 1))] = value
-    decodes_or_is_refused(json.dumps(tree))
+    return tree
+
+
+@given(st.sampled_from(TREES), st.data())
+def test_replies_with_something_else_in_them(tree, data) -> None:
+    decodes_or_is_refused(json.dumps(changed(tree, data)))
+
+
+@given(st.sampled_from(TREES), st.data())
+def test_a_reply_is_read_alike_whether_in_one_go_or_key_by_key(tree, data) -> None:
+    tree = changed(tree, data)
+    results = []
+    for more in ({}, {"key of a later version": 1}):  # is not read in one go
+        try:
+            snapshot = decode(json.dumps(tree | more))
+        except PeerError as error:
+            results.append(error.cause)
+        else:
+            results.append(replace(snapshot, extra=snapshot.extra | {"key of a later version": 1}))
+    assert results[0] == results[1]
