@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 
 MIB = 1 << 20  # bytes
@@ -32,13 +33,7 @@ def fraction(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: it is not.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
-    return value
+    return _number(text, lambda value: 0 <= value <= 1, "between 0 and 1")
 
 
 def seconds(text: str) -> float:
@@ -47,13 +42,7 @@ def seconds(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: it is not.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return value
+    return _number(text, lambda value: 0 < value < math.inf, "a positive number of seconds")
 
 
 def mebibytes(text: str) -> float:
@@ -62,12 +51,16 @@ def mebibytes(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: it is not.
     """
+    return _number(text, lambda value: 1 / MIB <= value < 1 << 40, "a positive number of MiB")
+
+
+def _number(text: str, fits: Callable[[float], bool], wanted: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 1 / MIB <= value < float(1 << 40):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of MiB")
+        value = math.nan  # fits nothing
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
     return value
 
 
