@@ -11,7 +11,7 @@ from tests.epics_mutation import mutated, recorded
 from tests.property.test_epics_ca import check as check_ca
 from tests.property.test_epics_pva import check as check_pva
 
-DAILY, LONG = 15.0, 600.0  # s of CPU time
+DAILY, LONG = 60.0, 600.0  # s of CPU time
 BATCH = 64  # datagrams
 BEATS = [
     b'{"seq":"7","sp":"5064","up":"210","cur":"1700000000","pid":"123","cwd":"/x","ver":"2.0",'
