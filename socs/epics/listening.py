@@ -286,16 +286,12 @@ class Listening(Closing):
 
     def _divide(self, batch: CapturedBatch) -> int:
         """Give each handler its datagrams; how many were shed. All get theirs, if one fails."""
-        ports = batch.use_ports(np.array(list(self._ports.values()), np.uint16))
+        uses = {port: use for use, port in self._ports.items()}
         shed, failures = 0, []
-        for use, port in self._ports.items():
-            these = ports == port
-            if not these.any():
-                continue
-            part = batch if these.all() else batch.copy(these)
+        for port, part in batch.by_port(list(uses)):
             try:
                 with self._lock:
-                    shed += self._handlers[use](part) or 0
+                    shed += self._handlers[uses[port]](part) or 0
             except Exception as error:  # noqa: BLE001  raised below, where it is counted
                 failures.append(error)
         if failures:

@@ -86,11 +86,15 @@ class SearchSettings:
 
 
 class Server(NamedTuple):
-    """Who answered: where it listens (TCP), and for PV Access its GUID."""
+    """Who answered: where it listens (TCP), for PV Access its GUID, and who sent the answer.
+
+    ``sender`` is 0 if that was not told.
+    """
 
     host: int
     port: int
     guid: bytes = b""
+    sender: int = 0
 
 
 @dataclass(frozen=True)
@@ -240,30 +244,37 @@ class Searcher:
         self._ends.append((now + self._settings.timeout, asked.cid))
         return asked.cid
 
-    def feed_ca(self, found: CaMessages) -> None:
-        """Take note of answers of Channel Access."""
+    def feed_ca(self, found: CaMessages, hosts: NDArray[np.uint32] | None = None) -> None:
+        """Take note of answers of Channel Access; ``hosts`` sent the datagrams."""
         rows = found.responses
-        self._note(rows["cid"], rows["host"], rows["port"], None)
+        self._note(rows, rows["cid"], hosts)
 
-    def feed_pva(self, found: PvaMessages) -> None:
-        """Take note of answers of PV Access."""
+    def feed_pva(self, found: PvaMessages, hosts: NDArray[np.uint32] | None = None) -> None:
+        """Take note of answers of PV Access; ``hosts`` sent the datagrams."""
         rows = found.responses[found.answers["of"]]
         good = rows["found"]
         self.tally.add("search_denied", int(np.count_nonzero(~good)))
         rows, ids = rows[good], found.answers["id"][good]
-        self._note(ids, rows["host"], rows["port"], [guid.tobytes() for guid in rows["guid"]])
+        guids = [guid.tobytes() for guid in rows["guid"]]
+        self._note(rows, ids, hosts, guids)
 
     def _note(
         self,
+        rows: NDArray[np.void],
         cids: NDArray[np.uint32],
-        hosts: NDArray[np.uint32],
-        ports: NDArray[np.uint16],
-        guids: list[bytes] | None,
+        hosts: NDArray[np.uint32] | None,
+        guids: list[bytes] | None = None,
     ) -> None:
-        admitted = np.ones(len(hosts), bool) if self._admit is None else self._admit.holds(hosts)
+        admitted = np.ones(len(rows), np.bool_)
+        senders = np.zeros(len(rows), np.uint32) if hosts is None else hosts[rows["datagram"]]
+        if self._admit is not None:
+            admitted = self._admit.holds(rows["host"])
+            if hosts is not None:
+                admitted &= self._admit.holds(senders)
         self.tally.add("search_foreign", int(np.count_nonzero(~admitted)))
-        columns = zip(cids.tolist(), hosts.tolist(), ports.tolist(), strict=True)
-        for row, (cid, host, port) in enumerate(columns):
+        told = (cids, rows["host"], rows["port"], senders)
+        columns = zip(*(column.tolist() for column in told), strict=True)
+        for row, (cid, host, port, sender) in enumerate(columns):
             if not admitted[row]:
                 continue
             asked = self._in_flight.get(cid)
@@ -271,8 +282,9 @@ class Searcher:
                 self.tally.add("search_stray", 1)
                 continue
             self.tally.add("search_answers", 1)
-            server = Server(host, port, guids[row] if guids else b"")
-            if server not in asked.servers and len(asked.servers) < MOST_SERVERS:
+            server = Server(host, port, guids[row] if guids else b"", sender)
+            known = any(server[:3] == other[:3] for other in asked.servers)
+            if not known and len(asked.servers) < MOST_SERVERS:
                 asked.servers.append(server)
 
     def tick(self, now: float) -> list[Outcome]:

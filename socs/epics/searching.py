@@ -231,9 +231,9 @@ class ActiveSearch(Closing):
     def _take(self, batch: Batch) -> None:
         with self._lock:
             if self.protocol == "ca":
-                self._searcher.feed_ca(ca.decode(batch))
+                self._searcher.feed_ca(ca.decode(batch), batch.hosts)
             else:
-                self._searcher.feed_pva(pva.decode(batch))
+                self._searcher.feed_pva(pva.decode(batch), batch.hosts)
 
     def _count(self, searcher: Searcher) -> None:
         self.counters.add_all(searcher.tally.counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,14 @@ class CapturedBatch(Batch):
             self.to_ports[rows],
             None if self.times is None else self.times[rows],
         )
+
+    def by_port(self, ports: Sequence[int]) -> Iterator[tuple[int, CapturedBatch]]:
+        """The datagrams that are to be read by each of ``ports``, see `use_ports`."""
+        found = self.use_ports(np.array(ports, np.uint16))
+        for port in ports:
+            these = found == port
+            if these.any():
+                yield port, self if these.all() else self.copy(these)
 
     def use_ports(self, ports: NDArray[np.uint16]) -> Ports:
         """By which of ``ports`` each datagram is to be read; uint16 (n,), 0 for none of them.
