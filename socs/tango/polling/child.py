@@ -94,6 +94,9 @@ class Child:
                 self._members.take_ready(message)
             case Asked():
                 self._rounds.take_asked(message)
+            case list():
+                for asked in message:
+                    self._rounds.take_asked(asked)
             case Pinged():
                 self._rounds.take_pinged(message)
             case PerfDone():

@@ -71,7 +71,7 @@ class Known(msgspec.Struct, tag=True):
     databases: list[DatabaseState]
 
 
-class Answer(msgspec.Struct, tag=True):
+class Answer(msgspec.Struct):
     """What became of asking one server once; see :class:`socs.tango.server.Sample`."""
 
     number: int
@@ -82,6 +82,12 @@ class Answer(msgspec.Struct, tag=True):
     reply: str = ""
     identity: str = ""
     reason: str = ""
+
+
+class Answers(msgspec.Struct, tag=True):
+    """Some answers."""
+
+    answers: list[Answer]
 
 
 class Over(msgspec.Struct, tag=True):
@@ -100,7 +106,7 @@ class PerfDone(msgspec.Struct, tag=True):
 
 
 ToChild = Configure | Poll | Perf | Stop
-FromChild = Pulse | Known | Answer | Over | PerfDone
+FromChild = Pulse | Known | Answers | Over | PerfDone
 
 encode = msgspec.json.Encoder().encode
 decode_to_child = msgspec.json.Decoder(ToChild).decode

@@ -27,6 +27,7 @@ from socs.problems import Problems, printable
 from socs.tango.decode import decode
 from socs.tango.polling.messages import (
     Answer,
+    Answers,
     Configure,
     FromChild,
     Known,
@@ -278,8 +279,9 @@ class Poller:
                 self._lose_child("ended")
             case Known():
                 self._take_known(message)
-            case Answer():
-                self._take_answer(message)
+            case Answers():
+                for answer in message.answers:
+                    self._take_answer(answer)
             case Over():
                 self.counters.add("answers_late", message.late)
                 if message.number == self._number:

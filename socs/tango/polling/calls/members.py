@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import tango
+
 from socs.tango.polling.calls.directory import Directory, Looked, default_authority
+from socs.tango.polling.calls.lane import Lane
 from socs.tango.polling.calls.worker import Ready, ServerWorker
 from socs.tango.polling.messages import Configure, DatabaseState, FromChild, Known, encode
 from socs.tango.polling.patterns import Pattern, parse_pattern, server_name
@@ -24,6 +27,7 @@ class Members:
     Attributes:
         settings: the last ones.
         workers: of the servers that are polled.
+        lane: asks those that answer at once.
         monitored: servers whose new workers are to switch performance monitoring on.
     """
 
@@ -32,6 +36,7 @@ class Members:
     ) -> None:
         self.settings = Configure([], 1.0, 1.0, 1.0, 0)
         self.workers: dict[str, ServerWorker] = {}
+        self.lane = Lane(threads_tell, tango.EnsureOmniThread)
         self.monitored: frozenset[str] = frozenset()
         self._threads_tell, self._send = threads_tell, send
         self._directories: dict[str, Directory] = {}  # by what their servers are called by

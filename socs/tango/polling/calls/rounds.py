@@ -9,8 +9,10 @@ from typing import cast
 
 from socs.tango.polling.calls.members import Members
 from socs.tango.polling.calls.worker import Asked, Pinged
-from socs.tango.polling.messages import Answer, FromChild, Over
+from socs.tango.polling.messages import Answer, Answers, FromChild, Over
 from socs.tango.states import Outcome
+
+LANE_TIME = 0.02  # s that servers that answer at once are waited for, to be told together
 
 
 class Round:
@@ -77,10 +79,14 @@ class Rounds:
         self._members, self._send = members, send
         self._round: Round | None = None
         self._late = 0
+        self._answers: list[Answer] = []  # not told yet
+        self._lane_until = math.inf
 
     def due(self) -> float:
         """When something is to be done without a message [s]."""
-        return self._round.due() if self._round is not None else math.inf
+        if self._round is None:
+            return math.inf
+        return min(self._round.due(), self._lane_until)
 
     def begin(self, number: int) -> None:
         """Ask everybody; who is still held up by another poll is asked when that is over."""
@@ -88,9 +94,15 @@ class Rounds:
         self._round = Round(
             number, time.monotonic(), workers, settings.timeout, settings.ping_timeout
         )
+        prompt, apart = [], []
         for worker in workers.values():
             if worker.asked is None:
-                worker.ask(number)
+                worker.asked = number
+                (prompt if worker.prompt else apart).append(worker)
+        self._members.lane.ask(number, prompt)
+        for worker in apart:
+            worker.ask_apart(number)
+        self._lane_until = self._round.begun + LANE_TIME
 
     def take_asked(self, asked: Asked) -> None:
         """A worker is free again."""
@@ -103,7 +115,8 @@ class Rounds:
             self._late += asked.outcome == "ok"
         elif asked.number != current.number:
             self._late += asked.outcome == "ok"
-            worker.ask(current.number)
+            worker.asked = current.number
+            worker.ask_apart(current.number)
         elif asked.outcome == "timeout":
             self._judge(current, asked.server, asked.reason)
         else:
@@ -124,6 +137,9 @@ class Rounds:
         current = self._round
         if current is None:
             return
+        if now >= self._lane_until:
+            self._lane_until = math.inf
+            self._members.lane.close()
         current.waiting &= self._members.workers.keys()
         for server in current.overdue(now):
             text = f"no answer within {self._members.settings.timeout:g} s"
@@ -131,9 +147,15 @@ class Rounds:
         if current.has_ended(now):
             for server in sorted(current.waiting):
                 self._sentence_unpinged(current, server)
+        self._tell()
         if not current.waiting:
             self._send(Over(current.number, self._late))
             self._round, self._late = None, 0
+
+    def _tell(self) -> None:
+        if self._answers:
+            self._send(Answers(self._answers))
+            self._answers = []
 
     def _judge(self, current: Round, server: str, reason: str) -> None:
         """Find out what it is with a server that did not answer in time."""
@@ -186,4 +208,4 @@ class Rounds:
             asked.identity,
             asked.reason,
         )
-        self._send(answer)
+        self._answers.append(answer)

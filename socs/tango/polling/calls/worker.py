@@ -1,11 +1,14 @@
 """One device server: a thread that asks it, and one that pings it when it does not answer.
 
+While it answers at once, others ask it; see :mod:`socs.tango.polling.calls.lane`.
+
 The connection is kept. It is never renewed behind our back: after a restart of the server the first
 call fails, which tells that the next answer is of another process.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -20,6 +23,7 @@ from socs.tango.polling.messages import PerfDone
 
 QUERY = "QueryEventSystem"
 IDENTITY_WAIT = 0.2  # s that an answer waits at most for what tells processes apart
+PROMPT = 0.05  # s within which an answer is prompt
 GONE = ("refused", "not_exported")
 
 # Commands that switch performance monitoring: stock Tango's, those of servers patched by SKA.
@@ -77,6 +81,7 @@ class ServerWorker:
         connecting: whether it has to be connected before it can be asked.
         gone: outcome and reason since it was found to be gone, till it answers; else "" and "".
         hung: whether it was found to hang when it was asked last.
+        prompt: whether it answered at once when it was asked last.
         monitors: whether performance monitoring may be on because of us.
     """
 
@@ -93,11 +98,13 @@ class ServerWorker:
         self.server = server
         self.asked: int | None = None
         self.ready = self.connecting = self.monitors = self.hung = False
+        self.prompt = False
         self.gone = ("", "")
         self._device = device
         self._identify, self._tell = identify, tell
         self._timeout, self._ping_timeout = timeout, ping_timeout
         self._caller = Caller(f"ask {server}")
+        self._calling = threading.Lock()  # one call at a time, by its own thread or the lane's
         self._pinger: Caller | None = None
         self._pinging = False
         self._proxy: Any = None
@@ -107,14 +114,13 @@ class ServerWorker:
         self._process = ""
         self._switching = False
         self._monitored = False  # by this connection
-        self._caller.post(self._connect_first)
+        self._post(self._connect_first)
 
     # -- called by the main thread ----------------------------------------------------------------
 
-    def ask(self, number: int) -> None:
-        """Ask the server, for the poll of this number."""
-        self.asked = number
-        self._caller.post(lambda: self._ask(number))
+    def ask_apart(self, number: int) -> None:
+        """Let its own thread ask the server, for the poll of this number."""
+        self._post(lambda: self._ask(number))
 
     def ping(self, number: int) -> None:
         """Find out whether somebody is there, unless the last ping still hangs."""
@@ -132,13 +138,46 @@ class ServerWorker:
         self.monitors = on
         if not self._switching:
             self._switching = True
-            self._caller.post(self._switch)
+            self._post(self._switch)
 
     def end(self) -> None:
         """End the threads when they are free."""
         self._caller.end()
         if self._pinger is not None:
             self._pinger.end()
+
+    def _post(self, call: Callable[[], object]) -> None:
+        """Let its own thread make a call."""
+
+        def locked() -> None:
+            with self._calling:
+                call()
+
+        self._caller.post(locked)
+
+    # -- what the lane's threads do ---------------------------------------------------------------
+
+    def ask_promptly(self, number: int) -> Asked | None:
+        """Ask it if that takes one call; whatever takes more is for its own thread, and told."""
+        if not self._calling.acquire(blocking=False):
+            self.ask_apart(number)
+            return None
+        try:
+            if not self._takes_one_call():
+                self.ask_apart(number)
+                return None
+            outcome, begun, text = self._query()
+            if outcome == "ok":
+                return self._answered(number, begun, text)
+        finally:
+            self._calling.release()
+        self._post(lambda: self._follow_up(number, True, outcome, begun, text))
+        return None
+
+    def _takes_one_call(self) -> bool:
+        """Whether it is connected, nothing is to be switched, and its process is known."""
+        known = self._identities is not None and self._identities is self._compared
+        return known and (self._monitored or not self.monitors)
 
     # -- what its thread does ---------------------------------------------------------------------
 
@@ -167,19 +206,29 @@ class ServerWorker:
 
     def _ask(self, number: int) -> None:
         was_connected = self._identities is not None
-        outcome, begun, text = self._query()
+        self._follow_up(number, was_connected, *self._query())
+
+    def _follow_up(
+        self, number: int, was_connected: bool, outcome: str, begun: float, text: str
+    ) -> None:
+        """Tell what became of a query, after another one if there may be another process."""
         first = outcome
         if was_connected and outcome in ("refused", "unknown"):
             self._still_gone(outcome, text, first)
-            outcome, begun, text = self._query()  # there may be another process
-        ended = time.monotonic()
+            outcome, begun, text = self._query()
         if outcome == "ok":
             self.gone = ("", "")
-            told = Asked(self.server, number, "ok", begun, ended, text, self._identity())
+            told = self._answered(number, begun, text)
         else:
+            self.prompt, ended = False, time.monotonic()
             outcome, text = self._still_gone(outcome, text, first)
             told = Asked(self.server, number, outcome, begun, ended, reason=text)
         self._tell(told)
+
+    def _answered(self, number: int, begun: float, reply: str) -> Asked:
+        ended = time.monotonic()
+        self.prompt = ended - begun < PROMPT
+        return Asked(self.server, number, "ok", begun, ended, reply, self._identity())
 
     def _query(self) -> tuple[str, float, str]:
         """The outcome, when it was asked, and the reply or the reason."""
