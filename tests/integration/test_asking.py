@@ -74,7 +74,7 @@ class Field:
 
     @contextmanager
     def told_to(self, asker, at=None):
-        """Tell ``asker`` of each heartbeat, as a gateway does; they seem to come from port ``at``."""
+        """Tell ``asker`` of each heartbeat, as a gateway does; as if from port ``at``."""
         ending = threading.Event()
 
         def tell():

@@ -38,7 +38,8 @@ acts = st.lists(
 def test_any_use_of_it_keeps_the_limits_and_each_conversation_ends_once(
     what_happens, rate, burst, at_once, enabled
 ):
-    chosen = AskingSettings(enabled, rate, burst, at_once, attempts=2, most_names=7, most_lines=5)
+    kept = {"most_names": 7, "most_lines": 5}
+    chosen = AskingSettings(enabled, rate, burst, at_once, attempts=2, longest=20.0, **kept)
     rnd = random.Random(1)
     core = Asking(chosen, lambda: rnd.getrandbits(32))
     now, sent, under_way, begun, ended = 0.0, [], {}, Counter(), Counter()

@@ -221,6 +221,30 @@ def test_a_conversation_that_never_ends_is_ended():
     assert len(told.texts) > 30
 
 
+def test_one_that_is_ended_while_it_waits_for_its_turn_sends_nothing_more():
+    world = World(replace(ON, datagrams_per_second=0.01, burst=1, longest=20.0))
+    world.add()
+    world.core.ask_names(HOST, PORT, 1)
+    (told,) = world.run(30)
+    assert (told.ending, told.texts) == ("long", tuple(NAMES[:10]))
+    world.run(300)
+    assert len(world.sent) == 1
+    assert world.core.wait(world.now) == float("inf")
+
+
+def test_an_answer_that_comes_twice_counts_once():
+    world = World()
+    world.core.ask_names(HOST, PORT, 1)
+    for names in (["A"], ["B"]):
+        (request,) = world.core.due(0.0)
+        for _ in range(2):
+            answer = names_answer(REQUEST.unpack(request.datagram)[3], names, 2)
+            world.core.feed(answer, HOST, PORT)
+    (told,) = world.core.tick(0.0)
+    assert (told.texts, told.ending) == (("A", "B"), "complete")
+    assert world.counts()["asking_stray"] == 2
+
+
 def test_lines_that_others_had_made_anew_are_taken_from_the_second_one_on():
     world = World()
     app = world.add()
