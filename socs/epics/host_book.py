@@ -7,57 +7,16 @@ wrong with a value is told with the name of the parameter.
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from socs.db.engine import Database
+from socs.epics.asked_values import host_of, hosts_of, ignored_of, port_of, texts_of
 from socs.epics.networks import host_text
 from socs.epics.rows import Row
 from socs.epics.store import groups, hosts, logs
 from socs.epics.store.logs import LogEntry
-from socs.epics.track.events import PROTOCOLS
-from socs.epics.track.hosts import Port
 from socs.errors import Malformed
-
-_PROTOCOLS = {name: number for number, name in PROTOCOLS.items()}
-_PORT = re.compile(r"(CA|PVA):(\d{1,5})")
-
-
-def host_of(text: object, parameter: str = "host") -> int:
-    """The IPv4 address in ``text``.
-
-    Raises:
-        Malformed: there is none; the message names the parameter.
-    """
-    try:
-        return logs.checked_host(int(ipaddress.IPv4Address(text if isinstance(text, str) else "")))
-    except (ValueError, Malformed) as error:
-        raise Malformed(f"{parameter}: {text!r} is no address such as 10.1.2.3") from error
-
-
-def hosts_of(texts: object, parameter: str = "hosts") -> list[int]:
-    """The IPv4 addresses in a list of texts.
-
-    Raises:
-        Malformed: one is none; the message names the parameter.
-    """
-    if isinstance(texts, str) or not isinstance(texts, Sequence):
-        raise Malformed(f"{parameter}: {texts!r} is no list of addresses")
-    return [host_of(text, parameter) for text in texts]
-
-
-def port_of(text: object, parameter: str = "ports") -> Port:
-    """The protocol and port in ``text``.
-
-    Raises:
-        Malformed: there is none; the message names the parameter.
-    """
-    match = _PORT.fullmatch(text) if isinstance(text, str) else None
-    if match is None or not 0 < int(match[2]) <= hosts.LARGEST_PORT:
-        raise Malformed(f"{parameter}: {text!r} is no port such as CA:5064 or PVA:5075")
-    return _PROTOCOLS[match[1]], int(match[2])
 
 
 class HostBook:
@@ -172,9 +131,9 @@ class HostBook:
             host_of(host),
             user,
             now,
-            applications=_texts(applications, "applications"),
-            ports=[port_of(text) for text in _texts(ports, "ports")],
-            ignored=[_ignored(text) for text in _texts(ignored, "ignored")],
+            applications=texts_of(applications, "applications"),
+            ports=[port_of(text) for text in texts_of(ports, "ports")],
+            ignored=[ignored_of(text) for text in texts_of(ignored, "ignored")],
         )
         self._on_expected()
 
@@ -200,18 +159,6 @@ class HostBook:
             for host in group.hosts:
                 found.setdefault(host, {}).setdefault("groups", []).append(group.name)
         return dict(found)
-
-
-def _ignored(text: str) -> str | Port:
-    return port_of(text, "ignored") if _PORT.fullmatch(text) else text
-
-
-def _texts(values: object, parameter: str) -> list[str]:
-    listed = [] if isinstance(values, str) or not isinstance(values, Iterable) else [*values]
-    texts = [each for each in listed if isinstance(each, str)]
-    if isinstance(values, str) or len(texts) != len(listed):
-        raise Malformed(f"{parameter}: {values!r} is no list of texts")
-    return texts
 
 
 def _entry(entry: LogEntry) -> Row:

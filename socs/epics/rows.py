@@ -151,7 +151,7 @@ def application_row(application: Application, now: float) -> Row:
 
 def host_row(hosts: Hosts, host: int) -> Row:
     """A host: how it stands, what runs on it, and what should."""
-    standing = hosts.standing.get(host) or hosts.told.get(host) or Standing("NO_DATA")
+    standing = standing_of(hosts, host)
     expected = hosts.expected.get(host, Expected())
     return {
         "host": host_text(host),
@@ -169,6 +169,11 @@ def host_row(hosts: Hosts, host: int) -> Row:
             item if isinstance(item, str) else port_text(item) for item in expected.ignored
         ),
     }
+
+
+def standing_of(hosts: Hosts, host: int) -> Standing:
+    """How a host stands, as it was judged last."""
+    return hosts.standing.get(host) or hosts.told.get(host) or Standing("NO_DATA")
 
 
 def known_hosts(hosts: Hosts) -> list[int]:
