@@ -128,8 +128,8 @@ def kill_at_random(victim: Victim, times: int, seed: int) -> None:
     assert sum(map(len, victim.flushed)) > 100 * times
 
 
-def test_killed_at_ten_random_instants(victim: Victim) -> None:
-    kill_at_random(victim, 10, seed=1)
+def test_killed_at_five_random_instants(victim: Victim) -> None:
+    kill_at_random(victim, 5, seed=1)
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def kill_at_calls(victim: Victim, step: int, layout: str) -> None:
 
 
 def test_killed_at_some_changes_to_the_disk(victim: Victim) -> None:
-    kill_at_calls(victim, step=23, layout="native")
+    kill_at_calls(victim, step=41, layout="native")
     victim.check()
 
 

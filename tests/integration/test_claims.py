@@ -636,7 +636,7 @@ def in_processes(
 
 @pytest.mark.parametrize("lease", [(1e6, 1e6), (0.05, 0.5)], ids=["long", "short"])
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("run", [in_threads, in_processes])
+@pytest.mark.parametrize("run", [pytest.param(in_threads, marks=pytest.mark.slow), in_processes])
 def test_archivers_never_hold_the_same_file(
     database: Database,
     files_env: dict[str, str],

@@ -131,6 +131,7 @@ def test_a_timed_demo_with_losses_and_duplicates_proves_itself(tmp_path):
     assert archived_files(directory) == found["archived"]
 
 
+@pytest.mark.slow  # what is found and told of it is tested with the demo's numbers
 @pytest.mark.timeout(180)
 def test_a_slow_subscriber_of_tango_is_named_with_what_it_lost(tmp_path):
     with demo(tmp_path / "demo", "--for", "9", "--fault", "tango-slow") as process:
@@ -142,7 +143,10 @@ def test_a_slow_subscriber_of_tango_is_named_with_what_it_lost(tmp_path):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],  # SIGTERM: see below
+)
 def test_a_signal_ends_it_with_the_same_summary(tmp_path, number):
     with demo(tmp_path / "demo", "--keep") as process:
         wait_for_rows(tmp_path / "demo", process, 150)  # 3 s

@@ -18,7 +18,6 @@ from socs.sim import site as site_module
 from socs.sim.site import AgentInstance, Site, find_crossbar
 from socs.testing import LOOPBACK, free_port, wait_until
 
-pytestmark = pytest.mark.own_router
 FAKE = AgentInstance("FakeDataAgent", "fake-1", [["--mode", "idle"], ["--num-channels", 2]])
 
 
@@ -44,6 +43,7 @@ def all_ended(processes: list[psutil.Process]) -> bool:
     return True
 
 
+@pytest.mark.own_router
 def test_router_takes_clients_on_all_paths_as_soon_as_it_is_started(site):
     here = site()
     for path in ("/info", "/ws"):
@@ -55,6 +55,7 @@ def test_router_takes_clients_on_all_paths_as_soon_as_it_is_started(site):
         here.client("fake-1")
 
 
+@pytest.mark.own_router
 def test_agent_answers_and_survives_the_router(site):
     here = site([FAKE])
     agent = here.start_agent("fake-1")
@@ -133,7 +134,10 @@ with Site(Path(sys.argv[1]), instances=[AgentInstance("FakeDataAgent", "fake-1")
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "end",
+    [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL],  # SIGINT: see the demo
+)
 def test_nothing_runs_after_ctrl_c_or_kill_of_the_program(tmp_path, end):
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
     with subprocess.Popen(
