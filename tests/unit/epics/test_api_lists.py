@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from socs.epics import api_lists
 from socs.epics.api_lists import Mapped
 from socs.epics.decode.alive import Alive
 from socs.epics.decode.heartbeat import Heartbeat
+from socs.epics.decode.pva import PVA_BEACON
 from socs.epics.track.applications import Applications
 from tests.epics_packets import address
 from tests.epics_servers import SETTINGS, T0, Watch, schedule
@@ -130,13 +132,17 @@ def test_a_server_field_by_field():
     assert second == [OTHER, 40001, told]
 
 
-def test_servers_that_are_lost_and_those_of_other_hosts_are_left_out():
+def test_servers_that_are_lost_of_pv_access_and_of_other_hosts_are_left_out():
     watch = Watch(since=T0 - 1000)
     watch.beacon(100, T0)
     watch.beacon(100, T0 + 500, host="10.0.0.3")
     watch.beacons.tick(T0 + 510)
+    pva = np.zeros(1, PVA_BEACON)
+    pva["port"] = 5075
+    watch.beacons.feed_pva(pva, np.array([OTHER], np.uint32), T0 + 510)
+    assert len(watch.beacons.servers) == 3
     (row,) = api_lists.beacons(watch.beacons, mapped={})["beacons"]
-    assert row[0] == OTHER
+    assert row[:2] == [OTHER, 5064]
     assert api_lists.beacons(watch.beacons, mapped={}, host=HOST)["beacons"] == []
 
 

@@ -33,10 +33,11 @@ LINES = [
     tcp(40001, 12, host="0100007F"),
     tcp(5064, 13, state="01"),  # a client that is connected
     tcp(4051, 14),
+    tcp(40002, 15, state="01"),  # a connection to elsewhere
     "udp: sl local_address rem_address",
     "udp: 9: 00000000:13C8 00000000:0000 07 0:0 00:0 0 0 0 99 2 0 0",
     *process(70, "/usr/bin/procServ -n demo -L /log/9 4051 ./st.cmd 12 ", "/iocs", 14),
-    *process(77, " ./bin/demo st.cmd ", "/iocs/demo", 11, 13),
+    *process(77, " ./bin/demo st.cmd ", "/iocs/demo", 11, 13, 15),
     *process(90, "python gateway.py", "/opt", 12, 99),
 ]
 
@@ -71,6 +72,11 @@ def test_nobody_guesses_who_of_several_different_ones_serves():
     assert nameless.listening(7)[0].pid == 4
 
 
+def test_the_ports_of_a_process_are_in_order():
+    lines = [tcp(40000, 1), tcp(5071, 2), tcp(5071, 3), *process(1, "a", "/", 1, 2, 3)]
+    assert netstat.read(lines).processes[1].ports == (5071, 40000)
+
+
 def test_two_sockets_may_have_one_port():
     lines = [
         tcp(7, 5, host="0100007F"),
@@ -88,7 +94,7 @@ def test_two_sockets_may_have_one_port():
         ("procServ -L log 2000 ./st.cmd", 2000),
         ("sh -c ./ProcServ 20 x 30", 30),
         ("procServ --foreground ./st.cmd", 0),
-        ("procServ 70000 0 123456 ./st.cmd", 0),
+        ("procServ 0 70000 123456 ./st.cmd", 0),
     ],
 )
 def test_the_console_of_a_procserv(command, port):
