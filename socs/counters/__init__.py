@@ -27,16 +27,16 @@ from socs.counters.epics_gateway import (
     EPICS_GATHERING,
     EPICS_GATHERING_CONSERVATION,
 )
+from socs.counters.epics_knowledge import (
+    EPICS_KNOWLEDGE,
+    EPICS_KNOWLEDGE_CONSERVATION,
+    EPICS_SEARCHES,
+    EPICS_SEARCHES_NOW,
+)
 from socs.counters.epics_monitor import (
     EPICS_MONITOR,
     EPICS_MONITOR_CONSERVATION,
     EPICS_MONITOR_NOW,
-)
-from socs.counters.epics_gateway import (
-    EPICS_GATEWAY,
-    EPICS_GATEWAY_CONSERVATION,
-    EPICS_GATHERING,
-    EPICS_GATHERING_CONSERVATION,
 )
 from socs.counters.epics_store import (
     EPICS_SNAPSHOTS,
@@ -85,11 +85,15 @@ __all__ = [
     "EPICS_GATHERING",
     "EPICS_GATHERING_CONSERVATION",
     "EPICS_HEARTBEATS",
+    "EPICS_KNOWLEDGE",
+    "EPICS_KNOWLEDGE_CONSERVATION",
     "EPICS_MONITOR",
     "EPICS_MONITOR_CONSERVATION",
     "EPICS_MONITOR_NOW",
     "EPICS_PVA",
     "EPICS_SEARCH",
+    "EPICS_SEARCHES",
+    "EPICS_SEARCHES_NOW",
     "EPICS_SNAPSHOTS",
     "EPICS_STORE",
     "EPICS_STORE_CONSERVATION",

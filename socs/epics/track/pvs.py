@@ -132,7 +132,8 @@ class Pvs:
         if answers:
             return self._judge(number, answers, now)
         self.counts["searches_unanswered"] += 1
-        if not self._sight.saw(int(self.inventory.host[number]), asked, now):
+        host = int(self.inventory.host[number])
+        if host and not self._sight.saw(host, asked, now):
             self.counts["searches_blind"] += 1
             return []
         misses = self.inventory.misses
@@ -185,6 +186,14 @@ class Pvs:
             if len(those):
                 events += self._move_all(those, state, noticed, answer, now)
         return events
+
+    def told(self, numbers: NDArray[np.integer], protocol: int, host: int, port: int) -> None:
+        """An application says that it serves these. It is believed until a server answers."""
+        if host in self._subnets:
+            inventory = self.inventory
+            numbers = numbers[inventory.host[numbers] == 0]
+            inventory.host[numbers], inventory.port[numbers] = host, port
+            inventory.protocol[numbers] = protocol
 
     # -- one process variable ---------------------------------------------------------------------
 

@@ -1,0 +1,100 @@
+"""What several gateways have seen together: a host was seen while any that hears it listened."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from socs.epics.networks import Networks
+from socs.epics.track.sight import Sight
+
+MOST_INTERVALS = 64  # of one gateway; of what was before, nothing is said
+MOST_HOSTS = 65_536  # whose answers are remembered until something changes
+
+Interval = tuple[float, float]  # from, to; to is infinite while it lasts
+
+
+@dataclass(eq=False)
+class _Ear:
+    """What one gateway hears, and when it listened, in order."""
+
+    networks: Networks | None
+    intervals: deque[Interval] = field(default_factory=lambda: deque(maxlen=MOST_INTERVALS))
+
+    def hears(self, host: int) -> bool:
+        return self.networks is None or host in self.networks
+
+
+class Coverage(Sight):
+    """What we have seen since when, told by when each gateway listened.
+
+    Args:
+        since: nobody listened before.
+    """
+
+    def __init__(self, since: float = -math.inf) -> None:
+        super().__init__(since)
+        self._ears: dict[tuple[str, tuple[str, ...]], _Ear] = {}
+        self._since_of: dict[int, float] = {}
+
+    def listens(self, gateway: str, start: float, networks: Sequence[str] = ()) -> None:
+        """From ``start`` on a gateway listens to ``networks``; to all if none is given."""
+        key = gateway, tuple(sorted(networks))
+        ear = self._ears.get(key)
+        if ear is None:
+            ear = self._ears[key] = _Ear(Networks(networks) if networks else None)
+        while ear.intervals and ear.intervals[-1][1] >= start:
+            start = min(start, ear.intervals.pop()[0])
+        ear.intervals.append((start, math.inf))
+        self._since_of.clear()
+
+    def stopped(self, gateway: str, end: float) -> None:
+        """What a gateway heard after ``end`` is not known.
+
+        Tell it before the next `tick`: what was taken for lost is not taken back.
+        """
+        for (name, networks), ear in list(self._ears.items()):
+            if name != gateway or not ear.intervals or ear.intervals[-1][1] <= end:
+                continue
+            start, _ = ear.intervals.pop()
+            if start < end:
+                ear.intervals.append((start, end))
+            if not ear.intervals:
+                del self._ears[name, networks]
+        self._since_of.clear()
+
+    def since(self, host: int) -> float:
+        """From when on all that this host sent was seen; infinite while it is not."""
+        found = self._since_of.get(host)
+        if found is None:
+            if len(self._since_of) >= MOST_HOSTS:
+                self._since_of.clear()
+            found = self._since_of[host] = self._reach(host)
+        return found
+
+    def saw(self, host: int, start: float, end: float) -> bool:
+        """Was all seen that this host sent from ``start`` to ``end``?"""
+        if start >= self.since(host):
+            return True
+        if start < self._since:
+            return False
+        for begun, ended in sorted(self._heard(host)):
+            if begun > start:
+                break
+            start = max(start, ended)
+        return start >= end
+
+    def _reach(self, host: int) -> float:
+        since = math.inf
+        for start, end in sorted(self._heard(host), key=lambda each: each[::-1], reverse=True):
+            if end < since and end < math.inf:
+                break
+            since = min(since, start)
+        return max(self._since, since)
+
+    def _heard(self, host: int) -> Iterator[Interval]:
+        """All times in which it was heard."""
+        ears: Iterable[_Ear] = (ear for ear in self._ears.values() if ear.hears(host))
+        return (interval for ear in ears for interval in ear.intervals)
