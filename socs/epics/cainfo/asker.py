@@ -70,6 +70,14 @@ class ChannelInfo(Closing):
         self._child: ChildProcess | None = None
         self._closed = False
 
+    def start(self) -> None:
+        """Start the child now, so that the first question need not wait for it.
+
+        Raises:
+            OSError: it cannot be started: no memory, too many processes or files.
+        """
+        self._running()
+
     def ask(
         self,
         questions: Iterable[Question | str],
@@ -80,8 +88,8 @@ class ChannelInfo(Closing):
 
         Args:
             questions: names, or names with protocols and servers; at most `MOST_NAMES`.
-            timeout: for each name [s]. The first call takes some seconds more, as the child is
-                started; if the child hangs, a call takes `GRACE` more.
+            timeout: for each name [s]. The first call may take some seconds more, as the child
+                is started; if the child hangs, a call takes `GRACE` more.
             most_elements: of a long value that are told.
 
         Returns:
