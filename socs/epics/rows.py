@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from socs.epics.inventory import Inventory
+from socs.epics.joining import Join
 from socs.epics.networks import host_text
 from socs.epics.sources import Sources
 from socs.epics.track.applications import Application
@@ -194,6 +195,24 @@ def client_row(sources: Sources, number: int) -> Row:
         "datagrams": int(sources.datagrams[number]),
         "requests": int(sources.requests[number]),
         "invalid": int(sources.invalid[number]),
+    }
+
+
+def gateway_row(name: str, join: Join) -> Row:
+    """A gateway: does it report, what has been missed, and how wrong its clock is."""
+    return {
+        "gateway": name,
+        "state": "LIVE" if join.live else "ENDED" if join.finished else "BLIND",
+        "networks": list(join.networks),
+        "boot": join.boot,
+        "number": join.number,
+        "ended": _time(join.ended),
+        "listening_since": _time(join.listening) if join.live else None,
+        "blind_since": None if join.live else _time(join.ended),
+        "summaries_missed": join.missed,
+        "clock_offset": _number(-join.clock.measured),
+        "clock_corrected": _number(join.clock.behind),
+        "counters": dict(join.counters),
     }
 
 

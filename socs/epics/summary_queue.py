@@ -70,6 +70,11 @@ class SummaryQueue:
             self._queued -= 1
             self._bytes -= arrived.size
 
+    def waits_since(self, now: float) -> float:
+        """When the message came that waits longest; ``now`` if none does. UNIX time [s]."""
+        with self._changed:
+            return self._waiting[0].time if self._waiting else now
+
     def wake(self) -> None:
         """Have `get` return."""
         with self._changed:
