@@ -394,6 +394,20 @@ def test_the_child_ends_with_a_program_that_is_killed(site, tmp_path):
         wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
+def test_a_child_whose_loop_stands_still_is_ended_by_the_system():
+    program = (
+        "import asyncio, time\n"
+        "from socs.epics.cainfo import child\n"
+        "child.STANDSTILL = 1\n"
+        "async def main():\n"
+        "    child._keep_alive(asyncio.get_running_loop())\n"
+        "    time.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=30)
+    assert done.returncode == -signal.SIGALRM
+
+
 def test_variables_of_epics_come_from_the_settings_only(site, monkeypatch):
     monkeypatch.setenv("EPICS_CA_NAME_SERVERS", "10.255.255.1")
     monkeypatch.setenv("EPICS_PVA_ADDR_LIST", "10.255.255.1")

@@ -232,6 +232,11 @@ def _objection(question: Question) -> str:
 
 
 def _unknown(question: Question, reason: str) -> dict[str, Any]:
-    info = PvInfo(name=question.name, protocol=question.protocol, server=question.server)
+    info = PvInfo(
+        name=question.name.encode("utf-8", "backslashreplace").decode(),
+        protocol=question.protocol,
+        server=question.server,
+        reason=reason,
+    )
     fields: dict[str, Any] = msgspec.to_builtins(info)
-    return fields | {"reason": reason}
+    return fields
