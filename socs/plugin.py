@@ -9,5 +9,6 @@ agents = {
         "PysmurfArchiver": "pysmurf_archiver",
         "SlowSignalBuilder": "slow_signal_builder",
         "TangoEventMonitor": "tango_event_monitor",
+        "PVGateway": "pv_gateway",
     }.items()
 }

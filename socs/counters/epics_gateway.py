@@ -7,6 +7,7 @@ from socs.counters.core import Conservation, Counter
 _INVENTED = "look up who invents names or sources; leave them out by the networks that may send"
 
 EPICS_GATHERING = (
+    Counter("datagrams_gathered", "datagrams", "from sockets, a capture or a file, taken apart"),
     Counter("requests_named", "requests", "told with their name and source"),
     Counter("requests_own", "requests", "of this gateway's own searches; left out"),
     Counter(
@@ -66,6 +67,7 @@ EPICS_GATHERING = (
 )
 
 EPICS_GATHERING_CONSERVATION = (
+    Conservation(("datagrams_gathered",), ("ca_datagrams", "pva_datagrams", "heartbeat_datagrams")),
     Conservation(
         ("ca_requests", "pva_requests"),
         ("requests_named", "requests_own", "requests_nameless_fast", "requests_nameless_full"),

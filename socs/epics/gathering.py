@@ -226,6 +226,7 @@ class Gathering:
         self.tally.add("findings_not_told", max(len(new) - room, 0))
 
     def _count(self, batch: Batch, found: Tally) -> None:
+        self.tally.add("datagrams_gathered", len(batch))
         for name, amount in found.counts.items():
             self.tally.add(name, amount)
         for cause, row in found.examples.items():
@@ -312,6 +313,7 @@ class Gathering:
 
     def _beat(self, batch: Batch, kind: str, is_beat: Callable[[bytes], bool]) -> None:
         times = times_of(batch).tolist()
+        self.tally.add("datagrams_gathered", len(batch))
         self.tally.add("heartbeat_datagrams", len(batch))
         for row, (host, port) in enumerate(batch.senders()):
             if len(self._beats) >= self._settings.rows:
