@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-import numpy as np
-
 from socs.closing import Closing
 from socs.counters import CAPTURE, UDP, Counters
 from socs.epics.ports import EpicsPorts
