@@ -332,6 +332,14 @@ def test_outcomes_that_cannot_be_handled_are_counted_and_asking_goes_on(peer):
         assert questions.all()["names"].ending == "silent"
 
 
+def test_several_that_end_at_one_moment_are_all_told(peer):
+    with Questions(replace(ON, timeout=0.1, attempts=1)) as questions:
+        for host in range(HERE, HERE + 5):
+            questions.asker.ask_names(host, peer.getsockname()[1], 1)
+        wait_until(lambda: len(questions.told) == 5)
+    assert {each.host for each in questions.told} == set(range(HERE, HERE + 5))
+
+
 def test_what_cannot_be_sent_is_counted_and_nobody_is_called_silent():
     settings = replace(ON, timeout=0.05)
     with Questions(settings, address=LOOPBACK) as questions:
