@@ -254,7 +254,8 @@ class Inventory:
         classed = self.sources.classes.of((keys >> np.uint64(16)).astype(np.uint32))
         places = names * self.classes + classed[asker]
         np.add.at(self.asked.reshape(-1), places, summed)
-        self.requesters.add(names, keys[asker], summed.view(np.int64), now)
+        named = keys[asker] != 0  # 0.0.0.0:0 is nobody
+        self.requesters.add(names[named], keys[asker][named], summed.view(np.int64)[named], now)
 
     def forget(self, numbers: NDArray[np.integer]) -> None:
         """Forget these process variables; their numbers will be given to others."""

@@ -95,9 +95,12 @@ class Sources:
         return self.end - 1
 
     def numbers(self, keys: Keys, now: float) -> NDArray[np.int64]:
-        """The number of each of ``keys``, distinct; new ones come in while there is room."""
+        """The number of each of ``keys``, distinct; new ones come in while there is room.
+
+        Nobody's key, 0, has the number 0.
+        """
         numbers = self._find(keys)
-        new = np.flatnonzero(numbers == 0)[: self._most + 1 - self.end]
+        new = np.flatnonzero((numbers == 0) & (keys != 0))[: self._most + 1 - self.end]
         if len(new):
             fresh = np.arange(self.end, self.end + len(new))
             self.end += len(new)

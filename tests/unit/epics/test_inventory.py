@@ -9,7 +9,7 @@ import pytest
 from socs.counters import EPICS_ACCOUNTS, EPICS_CONSERVATION, EPICS_TRACKS, imbalances
 from socs.epics import inventory as accounts
 from socs.epics.decode import ca
-from socs.epics.inventory import Inventory, InventoryLimits
+from socs.epics.inventory import UNKNOWN, Asking, Inventory, InventoryLimits
 from socs.epics.sources import SourceClasses, Sources, keys_of
 from socs.epics.track import applications, beacons, pvs
 from socs.errors import ConfigError
@@ -62,6 +62,48 @@ def test_datagrams_without_requests_do_not_count():
     )
     assert len(inventory.sources) == 1
     assert inventory.sources.datagrams[inventory.sources.number(address("10.0.0.1"), 1)] == 1
+
+
+def test_nobodys_requests_are_those_of_all_others():
+    inventory = Inventory(SMALL, secret=1)
+    (a,) = feed(inventory, ("0.0.0.0", 0, request(b"A")))
+    assert (len(inventory.sources), inventory.requesters.of(a)) == (0, [])
+    assert (inventory.sources.requests[0], inventory.asked[a, 0]) == (1, 1)
+
+
+def summed(inventory, sources, rows, now=RECEIVED):
+    """Account for rows of a summary: (host, port, datagrams, requests), (number, row, count)."""
+    hosts, ports, datagrams, requests = np.array(sources, np.int64).reshape(-1, 4).T
+    keys = keys_of(hosts.astype(np.uint32), ports.astype(np.uint16))
+    numbers, whose, amounts = np.array(rows, np.int64).reshape(-1, 3).T
+    asking = Asking(keys, datagrams, requests)
+    inventory.account_summed(asking, numbers, whose, amounts, now)
+
+
+def test_requests_that_were_added_up_count_as_often():
+    inventory = Inventory(SMALL, secret=1)
+    a, b = inventory.names.add(b"A"), inventory.names.add(b"B$")
+    one, two = (5, 1, 3, 65_540), (6, 2, 1, 7)
+    summed(
+        inventory,
+        [one, two, one],
+        [(a, 0, 65_535), (a, 2, 5), (b, 1, 2), (UNKNOWN, 1, 4), (-1, 1, 1)],
+    )
+    assert inventory.asked[[a, b], 0].tolist() == [65_540, 2]
+    assert [(r.host, r.requests) for r in inventory.requesters.of(a)] == [(5, 65_540)]
+    number = inventory.sources.number(5, 1)
+    assert inventory.sources.requests[number] == 2 * 65_540
+    assert inventory.sources.datagrams[number] == 6
+    assert inventory.sources.invalid[inventory.sources.number(6, 2)] == 2
+    assert {key: n for key, n in inventory.counts.items() if n} == {
+        "requests_valid": 65_540,
+        "requests_invalid": 2,
+        "requests_unknown": 4,
+        "requests_not_kept": 65_540 + 1,
+    }
+    summed(inventory, [], [])
+    summed(inventory, [(7, 7, 1, 3)], [])
+    assert inventory.counts["requests_not_kept"] == 65_540 + 1 + 3
 
 
 def test_first_and_last_time():
