@@ -4,6 +4,7 @@ from tests.bench import (
     bench_archive,
     bench_audit,
     bench_epics_decode,
+    bench_epics_live,
     bench_registration,
     bench_slow_signal,
     bench_slow_signal_files,
@@ -22,6 +23,7 @@ for bench in (
     bench_slow_signal_path,
     bench_tango_polling,
     bench_epics_decode,
+    bench_epics_live,
 ):
     print(f"\n{bench.__doc__.splitlines()[0]}\n")
     bench.main()
