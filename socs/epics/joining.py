@@ -64,7 +64,8 @@ class GatewayClock:
         self._lowest.append((self._age, difference))
         while self._lowest[0][0] < self._age - WINDOW:
             self._lowest.popleft()
-        if abs(self.measured - self.behind) > self._tolerance:
+        off = abs(self.measured - self.behind) > self._tolerance
+        if off or abs(self.measured) < self._tolerance / 2:
             self.behind = self.measured if abs(self.measured) > self._tolerance else 0.0
 
     def was_set(self) -> None:
@@ -136,7 +137,7 @@ class Join:
         first = not self.boot
         missed = summary.number - (self.number + 1 if same else 0)
         before = self._totals if same else {"requests": 0, "datagrams": 0}
-        clock_set = same and summary.began < self._their_end - STEP
+        clock_set = summary.began < self._their_end - STEP
         broken = summary.began > self._their_end or (missed > 0 and clock_set)
         joined = Joined(
             missed=0 if first else missed,
@@ -148,7 +149,7 @@ class Join:
         self.missed += joined.missed
         if not same:
             self._old.append(self.boot)
-        if not same or joined.clock_set:
+        if joined.clock_set:
             self.clock.was_set()
         self._follow(summary, now, joined.apart)
         return joined

@@ -1,0 +1,150 @@
+"""Random histories by way of gateways that are killed, cut off and late: nothing is lost by that.
+
+Everything that happens while a gateway listens is told exactly, at its time; what happens while
+nobody does is noticed afterwards, by what it left behind.
+"""
+
+import heapq
+import math
+import random
+from collections import defaultdict
+
+import pytest
+
+from socs.counters import EPICS_KNOWLEDGE_CONSERVATION, imbalances
+from socs.epics.track.events import CA, PVA, ApplicationEvent, ServerEvent
+from tests.epics_gateways import FakeGateway, knowledge
+from tests.epics_history import (
+    LENGTH,
+    SINCE,
+    arrivals,
+    ca_beacons,
+    ca_patience,
+    heartbeat_patience,
+    heartbeats,
+    history,
+    life,
+    pva_beacons,
+    pva_patience,
+)
+from tests.epics_servers import SETTINGS, T0
+
+GRID = T0 + 0.123  # when summaries end, and truth looks for what is silent
+EDGE = 1e-4  # what comes at the end of a summary was heard
+ARRIVES = 0.05  # s after the end of a summary
+KINDS = {
+    "ca": (ca_beacons, ca_patience, 0.0),
+    "pva": (pva_beacons, pva_patience, SETTINGS.pva_lost_after),
+    "beats": (heartbeats, heartbeat_patience, 0.0),
+}
+
+
+def second_of(time, rounded):
+    return int(rounded(time - GRID))
+
+
+def true_history(seed):
+    """As in tests.epics_history, but nobody listens for whole summaries."""
+    true = history(seed)
+    true.blind = [
+        (GRID + second_of(begin, math.floor) + EDGE, GRID + second_of(end, math.ceil))
+        for begin, end in true.blind
+    ]
+    return true
+
+
+def hear(gateway, kind, arrival):
+    """An arrival as the gateway hears it."""
+    run, now = arrival.run, arrival.time
+    if kind == "ca":
+        gateway.ca_beacon(now, arrival.number, run.ioc.host, run.port)
+    elif kind == "pva":
+        gateway.pva_beacon(now, arrival.number, run.guid, run.ioc.host, run.port)
+    else:
+        told = {"seq": arrival.number, "sp": run.port, "up": int(now - run.start), "cur": int(now),
+                "pid": 100 + run.number, "cwd": "/iocs", "ver": "2.0", "img": "./app",
+                "stcmd": f"{run.ioc.number}.cmd"}  # fmt: skip
+        gateway.heartbeat(now, run.ioc.host, told)
+
+
+def key_of(event):
+    if isinstance(event, ServerEvent):
+        return {CA: "ca", PVA: "pva"}[event.protocol], event.host, event.port
+    return "beats", event.evidence["title"].split()[2]
+
+
+def key_of_run(kind, run):
+    return (kind, f"{run.ioc.number}.cmd") if kind == "beats" else (kind, run.ioc.host, run.port)
+
+
+def expected_of(true, arrived):
+    expected = {}
+    for kind, (_, patience, sure_after) in KINDS.items():
+        for key in {key_of_run(kind, a.run) for a in arrived[kind]}:
+            own = [a for a in arrived[kind] if key_of_run(kind, a.run) == key]
+            expected[key] = life(own, true, patience, sure_after=sure_after)
+    return expected
+
+
+def lives_of(events):
+    lives = defaultdict(list)
+    for event in events:
+        if isinstance(event, ServerEvent | ApplicationEvent) and event.kind != "MOVED":
+            lives[key_of(event)].append((event.kind, event.time))
+    return dict(lives)
+
+
+def in_order(arrived):
+    return sorted(
+        ((a.time, kind, a) for kind, some in arrived.items() for a in some), key=lambda e: e[0]
+    )
+
+
+def run_one(seed, true, arrived):
+    """One gateway: killed or cut off while nobody listens, and late at other times."""
+    rnd = random.Random(seed)
+    known = knowledge()
+    gateway = FakeGateway(began=SINCE)
+    killed = [rnd.random() < 0.5 for _ in true.blind]
+    held_until = 0.0
+    held, events = [], []
+    queue = in_order(arrived)
+    heapq.heapify(queue := [(time, n, kind, a) for n, (time, kind, a) in enumerate(queue)])
+    for second in range(int(LENGTH) + 500):
+        now = GRID + second
+        while queue and queue[0][0] <= now:
+            _, _, kind, arrival = heapq.heappop(queue)
+            hear(gateway, kind, arrival)
+        if rnd.random() < 0.004:
+            held_until = now + rnd.uniform(2, 150)
+        blind = next((n for n, (start, end) in enumerate(true.blind) if start < now <= end), None)
+        if blind is None:
+            held.append(gateway.take(now))
+        elif not killed[blind]:
+            gateway.take(now)  # into nowhere
+        elif now == true.blind[blind][1]:
+            gateway = gateway.restart(now)
+        if now >= held_until:
+            for summary in held:
+                events += known.take(summary, now + ARRIVES)
+            held.clear()
+        events += known.tick(now + ARRIVES)
+    return known, events
+
+
+@pytest.mark.parametrize("seeds", [range(6), range(6, 12)], ids=str)
+def test_one_gateway(seeds):
+    kinds = defaultdict(int)
+    for seed in seeds:
+        true = true_history(seed)
+        arrived = {kind: arrivals(true, times) for kind, (times, *_) in KINDS.items()}
+        known, events = run_one(seed, true, arrived)
+        assert lives_of(events) == expected_of(true, arrived), seed
+        numbers = known.numbers()
+        assert imbalances(numbers, EPICS_KNOWLEDGE_CONSERVATION) == {}
+        assert numbers["beacons_told"] == len(arrived["ca"]) + len(arrived["pva"])
+        assert numbers["beats_told"] == len(arrived["beats"])
+        for event in events:
+            kinds[event.kind] += 1
+    assert {"NEW", "DETECTED", "LOST", "RESUMED", "RESTARTED"} <= set(kinds)
+    assert {"GATEWAY_BLIND", "GATEWAY_LISTENS"} <= set(kinds)
