@@ -188,10 +188,10 @@ class PvMonitor(Closing):
             became, problem = "summaries_malformed", str(error)
         except Exception as error:  # noqa: BLE001  a defect; the gap is noticed, and we go on
             became, problem = "summaries_failed", f"{type(error).__name__}: {error}"
-        self._queue.done(arrived, became)
         if problem:
             self._problems.report(became, f"{arrived.gateway}: {problem}", time.monotonic())
         self._pass_on(parts, events, wishes)
+        self._queue.done(arrived, became)
 
     def _tick(self, parts: _Parts) -> None:
         with self._turns:

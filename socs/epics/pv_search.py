@@ -153,9 +153,7 @@ class PvSearch:
         """
         number = self._inventory.names.number(name.encode("utf-8", "surrogateescape"))
         if number < 0:
-            raise NotAllowed(
-                f"name: nobody asked for {name!r}, and no server told of it", "unknown"
-            )
+            raise NotAllowed(f"name: {name!r} is not known: nobody asked for it", "unknown")
         return number
 
     def pv_info(self, name: str) -> Row:
