@@ -7,12 +7,13 @@ This one is killed in the end, and what it told until then counts.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from socs.tango.installed import environment
 
 CHILD = "socs.tango.endpoint_child"
 TIMEOUT = 20.0  # s for all servers together
@@ -56,15 +57,17 @@ def ask_endpoints(
         tango_host: ``host:port`` for names without one; None for what ``TANGO_HOST`` or Tango's
             own files say.
         timeout: for all together [s].
+
+    Raises:
+        ConfigError: ``tango_host`` makes no sense.
     """
-    environ = {**os.environ, "TANGO_HOST": tango_host} if tango_host else dict(os.environ)
     try:
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-m", CHILD],
             input=json.dumps([*servers]).encode(),
             capture_output=True,
             check=False,
-            env=environ,
+            env=environment(tango_host),
             timeout=timeout,
         )
         told = done.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 from socs.db import options as db_options
 from socs.errors import ConfigError
 from socs.options import MIB, mebibytes, parse_bool, seconds, whole
+from socs.tango.installed import database_hosts
 from socs.tango.limits import FORGET_AFTER, MAX_NAMES, MAX_SERVERS
 from socs.tango.lines import FORMATS
 from socs.tango.monitor import MAX_ROWS, MonitorSettings
@@ -53,6 +54,9 @@ def _poll_settings(args: argparse.Namespace, state_dir: Path) -> PollSettings:
     with _named("--device"):
         for name in args.device:
             parse_pattern(name)
+    if args.tango_host is not None:
+        with _named("--tango-host"):
+            database_hosts(args.tango_host)
     if args.max_servers > MAX_SERVERS:
         raise ConfigError(f"--max-servers: {args.max_servers} is more than {MAX_SERVERS}")
     with _named("--poll-period"):  # what is left, its time-outs are compared with it
@@ -95,7 +99,8 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tango-host",
         metavar="HOST:PORT",
-        help="the Tango database (default: TANGO_HOST, else Tango's own files)",
+        help="the Tango database, or several with commas between, the first that is there is used "
+        "(default: TANGO_HOST, else Tango's own files)",
     )
     group.add_argument(
         "--poll-period",

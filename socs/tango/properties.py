@@ -7,16 +7,15 @@ be killed.
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from socs.errors import ConfigError, OurError, StorageUnavailable
+from socs.errors import OurError, StorageUnavailable
 from socs.problems import printable
+from socs.tango.installed import VARIABLE, environment, require_pytango
 
 TIMEOUT = 10.0  # seconds; a healthy database is asked within one
 CHILD = "socs.tango.property_child"
@@ -26,19 +25,17 @@ class PropertyStore:
     """The free properties of one database.
 
     Args:
-        tango_host: ``host:port``; None for what ``TANGO_HOST`` or Tango's own files say.
+        tango_host: ``host:port``, or several with commas between; None for what
+            ``TANGO_HOST`` or Tango's own files say.
         timeout: for each call [s].
 
     Raises:
-        ConfigError: pytango is not installed.
+        ConfigError: pytango is not installed, or ``tango_host`` makes no sense.
     """
 
     def __init__(self, tango_host: str | None = None, timeout: float = TIMEOUT) -> None:
-        if importlib.util.find_spec("tango") is None:
-            raise ConfigError(
-                "this needs pytango, which is not installed: pip install 'socs[tango]'"
-            )
-        self._host = tango_host
+        require_pytango()
+        self._environ = environment(tango_host)
         self._timeout = timeout
 
     def read(self, name: str, prefix: str) -> dict[str, list[str]]:
@@ -67,16 +64,15 @@ class PropertyStore:
             raise OurError(f"the database gives back {reply['found']} for {name}/{key}")
 
     def _ask(self, **request: Any) -> dict[str, Any]:
-        host = self._host or os.environ.get("TANGO_HOST", "")
+        host = self._environ.get(VARIABLE, "")
         where = f"the Tango database {printable(host)}".rstrip()
-        environ = {**os.environ, "TANGO_HOST": self._host} if self._host else dict(os.environ)
         try:
             done = subprocess.run(  # noqa: S603
                 [sys.executable, "-m", CHILD],
                 input=json.dumps({**request, "timeout": self._timeout}).encode(),
                 capture_output=True,
                 check=False,
-                env=environ,
+                env=self._environ,
                 timeout=self._timeout,
             )
         except subprocess.TimeoutExpired:

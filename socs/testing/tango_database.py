@@ -11,7 +11,6 @@ Nothing of Tango is loaded into this process: its threads would never end.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import time
@@ -19,9 +18,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from socs.closing import Closing
-from socs.errors import ConfigError, OurError
+from socs.errors import OurError
 from socs.sim.leash import Child, Leash
 from socs.sim.ports import LOOPBACK, free_port
+from socs.tango.installed import require_pytango
 
 START_TIMEOUT = 30.0  # seconds
 STOP_TIMEOUT = 10.0
@@ -82,8 +82,7 @@ class TangoDatabase(Closing):
         """
         if self.pid is not None:
             return
-        if importlib.util.find_spec("tango") is None:
-            raise ConfigError("pytango is not installed: pip install 'socs[tango]'")
+        require_pytango()
         self.directory.mkdir(parents=True, exist_ok=True)
         may_choose = not self.port
         for attempts_left in reversed(range(PORT_ATTEMPTS if may_choose else 1)):

@@ -10,8 +10,9 @@ in turns by:
 
 "answered" is when the last server that answers has done so, "read" when that has been read: by ours
 as a typed snapshot on the other side of a pipe, by the others as JSON. The time-out is the same for
-the first two. "spread" is between asking the first and the last of them, "verdict" when a server
-that does not answer has been told to hang.
+the first two. "ratio" is ours to that of ``Group`` in the same run: less than 1 is faster. Who
+begins changes from poll to poll. "spread" is between asking the first and the last of them,
+"verdict" when a server that does not answer has been told to hang.
 """
 
 from __future__ import annotations
@@ -139,26 +140,36 @@ class Group:
         self._process.communicate()
 
 
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """Of the medians."""
+    return f"{statistics.median(ours) / statistics.median(theirs):6.2f}"
+
+
 def shown(seconds: Sequence[float]) -> str:
     """Median and range in milliseconds."""
     low, high = 1000 * min(seconds), 1000 * max(seconds)
     return f"{1000 * statistics.median(seconds):8.1f}  ({low:.1f} to {high:.1f})"
 
 
-def compare(site: TangoSite, directory: Path, count: int, polls: int) -> None:
+def compare(
+    site: TangoSite, directory: Path, count: int, polls: int, hung_counts: Sequence[int]
+) -> None:
     host = site.env["TANGO_HOST"]
     ours = Ours(host, directory, count)
     groups = {"Group": Group(host, count, TIMEOUT), "Group, 3 s": Group(host, count, 0)}
     everyone = [ours, *groups.values()]
     try:
-        for hung in (0, 1, 4):
+        for each in everyone:
+            each.poll()  # the first one is of new connections
+        for hung in hung_counts:
             for name in names(count)[:hung]:
                 site.freeze(name)
             for each in everyone:
                 each.polls.clear()
                 each.outcomes.clear()
-            for _ in range(polls if not hung else max(3, polls // 6)):
-                for each in everyone:
+            for number in range(polls if not hung else max(3, polls // 6)):
+                first = number % len(everyone)
+                for each in everyone[first:] + everyone[:first]:
                     each.poll()
                     time.sleep(PAUSE)
             report(hung, ours, groups)
@@ -181,6 +192,11 @@ def report(hung: int, ours: Ours, groups: dict[str, Group]) -> None:
             f"  {name:11s} answered {shown(asked):28s} read {shown(seconds):28s} "
             f"answers {min(answers)}"
         )
+    group_answered, group_read, _ = rows["Group"]
+    print(
+        f"  {'ratio':11s} answered   {ratio(answered, group_answered):29s} "
+        f"read   {ratio(read, group_read)}"
+    )
     print(f"  {'':11s} spread      {shown(spreads)}")
     if hung:
         print(f"  {'':11s} verdict     {shown(verdicts)}")
@@ -190,13 +206,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--servers", type=int, default=40)
     parser.add_argument("--polls", type=int, default=30)
+    parser.add_argument("--hung", type=int, nargs="+", default=[0, 1, 4])
     args, _ = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         begun = time.monotonic()
         with servers(directory, args.servers) as site:
             print(f"{args.servers} servers are up after {time.monotonic() - begun:.0f} s")
-            compare(site, directory / "state", args.servers, args.polls)
+            compare(site, directory / "state", args.servers, args.polls, args.hung)
 
 
 if __name__ == "__main__":

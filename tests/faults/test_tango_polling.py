@@ -230,6 +230,29 @@ def test_without_the_database_servers_are_polled_and_it_is_named(site, watch, da
         assert watched.news(since) == set()
 
 
+def test_of_several_databases_whichever_is_there_is_asked(tmp_path, database, watch):
+    with TangoDatabase(tmp_path / "db") as second, build(tmp_path / "site", database.host) as site:
+        site.add("pub3", publishers={"sim/pub/3": 1})
+        site.start("pub1", "pub3")
+        site.env["TANGO_HOST"] = f"{database.host},{second.host}"
+        named_by_both = ["sim/pub/1", f"tango://{second.host}/sim/pub/1"]
+        with watch(site, *named_by_both) as watched:
+            assert watched.poll() == {"pub1": "ok"}
+            second.kill()  # the last one that was started: the device of databases is its own
+            watched.poller.set_names(["sim/*/3"])
+            watched.wait_known("pub3")
+            assert watched.poller.troubles() == []
+            second.start()
+            database.kill()
+            watched.poller.set_names(["sim/*/1"])
+            watched.wait_known("pub1")
+            assert watched.poll() == {"pub1": "ok"}
+            assert watched.poller.troubles() == []
+            second.kill()
+            hosts = f"database {database.host},{second.host} has not answered"
+            wait_until(lambda: hosts in trouble(watched))
+
+
 @pytest.mark.parametrize(
     ("away", "back"),
     [("kill", "start"), pytest.param("freeze", "thaw", marks=pytest.mark.slow)],

@@ -13,7 +13,6 @@ happens, it gets exactly one sample for each poll, before the end of the poll is
 
 from __future__ import annotations
 
-import importlib.util
 import queue
 import threading
 import time
@@ -22,9 +21,10 @@ from dataclasses import replace
 from typing import Any
 
 from socs.counters import TANGO, TANGO_POLLING, Counters
-from socs.errors import ConfigError, PeerError
+from socs.errors import PeerError
 from socs.problems import Problems, printable
 from socs.tango.decode import decode
+from socs.tango.installed import require_pytango
 from socs.tango.polling.messages import (
     Answer,
     Answers,
@@ -63,7 +63,7 @@ class Poller:
         report: gets sentences for people about what goes wrong.
 
     Raises:
-        ConfigError: pytango is not installed.
+        ConfigError: pytango is not installed, or ``TANGO_HOST`` makes no sense.
     """
 
     def __init__(
@@ -73,10 +73,8 @@ class Poller:
         on_round_end: OnRoundEnd,
         report: Callable[[str], None] | None = None,
     ) -> None:
-        if importlib.util.find_spec("tango") is None:
-            raise ConfigError(
-                "this needs pytango, which is not installed: pip install 'socs[tango]'"
-            )
+        require_pytango()
+        self._environ = settings.environ()
         self.counters = Counters(TANGO_POLLING, [c for c in TANGO if c.name in CAUSES])
         self._settings = settings
         self._on_sample, self._on_round_end = on_sample, on_round_end
@@ -224,7 +222,7 @@ class Poller:
 
     def _start_child(self, now: float) -> None:
         try:
-            self._child = ChildProcess(self._settings.environ(), self._take_later)
+            self._child = ChildProcess(self._environ, self._take_later)
         except OSError as error:
             self._problem("start", f"the process that asks servers does not start: {error}")
             self._start_at = now + self._pause

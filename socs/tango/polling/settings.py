@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from socs.errors import ConfigError
+from socs.tango.installed import database_hosts, environment
 from socs.tango.limits import MAX_SERVERS
 from socs.tango.polling.patterns import parse_pattern
 
@@ -27,8 +26,8 @@ class PollSettings:
         directory_period: between two looks into the Tango database [s].
         max_servers: servers that are polled; each takes a thread.
         performance: whether to switch performance monitoring on.
-        tango_host: ``host:port`` of the database; None for what ``TANGO_HOST`` or Tango's own
-            files say.
+        tango_host: ``host:port`` of the database, or several with commas between; None
+            for what ``TANGO_HOST`` or Tango's own files say.
 
     Raises:
         ConfigError: a value makes no sense.
@@ -45,6 +44,8 @@ class PollSettings:
     tango_host: str | None = None
 
     def __post_init__(self) -> None:
+        if self.tango_host:
+            database_hosts(self.tango_host)
         for name in self.names:
             parse_pattern(name)
         for field in ("period", "timeout", "ping_timeout", "directory_period"):
@@ -63,6 +64,10 @@ class PollSettings:
         """The file that tells at which servers performance monitoring may be on."""
         return self.state_dir / LEASE
 
-    def environ(self) -> Mapping[str, str]:
-        """The environment of the child."""
-        return {**os.environ, "TANGO_HOST": self.tango_host} if self.tango_host else os.environ
+    def environ(self) -> dict[str, str]:
+        """The environment of the child.
+
+        Raises:
+            ConfigError: ``TANGO_HOST`` is no ``host:port``.
+        """
+        return environment(self.tango_host)

@@ -164,6 +164,8 @@ def test_rows_beyond_the_limit_are_counted_and_feeds_get_theirs(
     [
         ["--poll-period", "0.5"],
         ["--device", "a//b"],
+        ["--tango-host", "db"],
+        ["--tango-host", ""],
         ["--max-servers", "1001"],
         ["--file-prefix", "../up", "--folder", "lines"],
     ],

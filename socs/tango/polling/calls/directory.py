@@ -1,7 +1,8 @@
 """What a Tango database knows: which servers the names mean, and what tells their processes apart.
 
-Only commands of its device are called; the calls of ``tango.Database`` hold Python's global lock. A
-database that hangs holds up the two threads here, nothing else.
+Only commands are called; all other calls of ``tango.Database`` hold Python's global lock. They are
+made by the connection that Tango itself uses, which goes to the first host of ``TANGO_HOST`` that
+can be reached. A database that hangs holds up the two threads here, nothing else.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import tango
 
 from socs.errors import Malformed
+from socs.tango.installed import VARIABLE, database_hosts
 from socs.tango.polling.calls.caller import Caller, causes
 from socs.tango.polling.failures import failure_of
 from socs.tango.polling.patterns import ADMIN, Pattern, server_name
@@ -49,12 +51,13 @@ class Directory:
     """Looks into one database, again and again.
 
     Args:
-        host: its ``host:port``; "" for what Tango's own files say.
+        host: its ``host:port``, the first of several; "" for what Tango's own files say.
         patterns: what to find the servers of.
         period: between two looks [s].
         tell: gets a `Looked` after each look.
 
     Attributes:
+        title: what to call it for people: all its hosts.
         looking_since: when the look under way began [s]; None between two looks.
         answered: when it last answered [s], or None.
     """
@@ -71,14 +74,14 @@ class Directory:
         self.answered: float | None = None
         # A name without a host reaches all hosts of TANGO_HOST, where there are several.
         self._prefix = "" if host == default_authority() else f"tango://{host}/"
+        self.title = host if self._prefix else ",".join(default_hosts())
         self._patterns = tuple(patterns)
         self._period, self._tell = period, tell
         self._wake = threading.Event()
         self._ended = False
         self._servers_of: dict[str, tuple[str, float]] = {}
         self._found: set[str] = set()
-        self._proxy: Any = None
-        self._identifying_proxy: Any = None
+        self._database: Any = None
         self._identifier = Caller(f"identify {self.host}")
         self._looker = Caller(f"directory {self.host}")
         self._looker.post(self._go_on)
@@ -107,9 +110,7 @@ class Directory:
     # -- what its threads do ----------------------------------------------------------------------
 
     def _identity(self, path: str) -> str:
-        if self._identifying_proxy is None:
-            self._identifying_proxy = tango.DeviceProxy(self.device(DEVICE))
-        numbers, texts = self._identifying_proxy.command_inout("DbGetDeviceInfo", path)
+        numbers, texts = self._ask("DbGetDeviceInfo", path)
         return f"{numbers[1]}@{texts[4]}, {texts[5]}" if numbers[0] else ""
 
     def _go_on(self) -> None:
@@ -130,9 +131,9 @@ class Directory:
             self._wake.wait(self._period)
 
     def _ask(self, command: str, argument: str) -> Any:
-        if self._proxy is None:
-            self._proxy = tango.DeviceProxy(self.device(DEVICE))
-        return self._proxy.command_inout(command, argument)
+        if self._database is None:
+            self._database = tango.DeviceProxy(self.device(DEVICE)).get_device_db()
+        return self._database.command_inout(command, argument)
 
     def _look(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Servers, and names without any. Raises ``DevFailed``."""
@@ -181,6 +182,13 @@ class Directory:
         return server
 
 
-def default_authority() -> str:
-    """``host:port`` of the database of ``TANGO_HOST``, the first if there are several."""
-    return os.environ.get("TANGO_HOST", "").split(",")[0].strip().lower()
+def default_hosts() -> tuple[str, ...]:
+    """Each ``host:port`` of ``TANGO_HOST``, one "" without any."""
+    text = os.environ.get(VARIABLE, "")
+    return database_hosts(text) if text else ("",)
+
+
+def default_authority(authority: str = "") -> str:
+    """``authority``, or the first of ``TANGO_HOST`` if it is one of these, or ""."""
+    hosts = default_hosts()
+    return hosts[0] if not authority or authority in hosts else authority

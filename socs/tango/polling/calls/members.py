@@ -57,7 +57,7 @@ class Members:
         self._began = time.monotonic()
         patterns: dict[str, list[Pattern]] = {}
         for pattern in map(parse_pattern, settings.names):
-            patterns.setdefault(pattern.authority or default_authority(), []).append(pattern)
+            patterns.setdefault(default_authority(pattern.authority), []).append(pattern)
         for authority, some in patterns.items():
             self._directories[authority] = self._new_directory(authority, some)
             named = [server_name(authority, p.path) for p in some if p.kind == "server"]
@@ -147,11 +147,11 @@ class Members:
     def _database(self, directory: Directory, now: float) -> DatabaseState:
         """A database that takes longer than the time-out is silent already."""
         if directory.host in self._silent:
-            return DatabaseState(directory.host, *self._silent[directory.host])
+            return DatabaseState(directory.title, *self._silent[directory.host])
         since = directory.looking_since
         if since is not None and now - since > self.settings.timeout:
-            return DatabaseState(directory.host, since, "no answer")
-        return DatabaseState(directory.host)
+            return DatabaseState(directory.title, since, "no answer")
+        return DatabaseState(directory.title)
 
 
 def authority_of(server: str) -> str:

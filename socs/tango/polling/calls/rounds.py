@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from socs.tango.polling.calls.members import Members
-from socs.tango.polling.calls.worker import Asked, Pinged
+from socs.tango.polling.calls.worker import Asked, Pinged, ServerWorker
 from socs.tango.polling.messages import Answer, Answers, FromChild, Over
 from socs.tango.states import Outcome
 
@@ -94,7 +94,8 @@ class Rounds:
         self._round = Round(
             number, time.monotonic(), workers, settings.timeout, settings.ping_timeout
         )
-        prompt, apart = [], []
+        prompt: list[ServerWorker] = []
+        apart: list[ServerWorker] = []
         for worker in workers.values():
             if worker.asked is None:
                 worker.asked = number
@@ -187,7 +188,7 @@ class Rounds:
         elif worker.gone[0]:
             self._verdict(current, server, *worker.gone)
         else:
-            reason = f"the Tango database {directory.host} does not answer"
+            reason = f"the Tango database {directory.title} does not answer"
             self._verdict(current, server, "unknown", reason)
 
     def _verdict(self, current: Round, server: str, outcome: str, reason: str) -> None:
