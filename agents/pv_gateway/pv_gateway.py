@@ -125,9 +125,11 @@ class PVGateway:
     @inlineCallbacks
     def close(self) -> Any:
         """Stop listening; the last summary says so."""
-        gateway, self.gateway = self.gateway, None
+        gateway = self.gateway
         if gateway is not None:
             yield deferToThread(gateway.stop)
+            if self.gateway is gateway:
+                self.gateway = None
 
     @ocs_agent.param("names", type=list, check=_are_names)
     @ocs_agent.param("priority", default="poll", choices=list(PRIORITIES))
