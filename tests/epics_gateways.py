@@ -111,7 +111,7 @@ class FakeGateway:
     def take(self, now: float, *, last: bool = False) -> Summary:
         """All since the last one."""
         sources = {source: row for row, source in enumerate(self.datagrams)}
-        of_source = Counter({source: 0 for source in sources})
+        of_source = Counter(dict.fromkeys(sources, 0))
         rows = []
         for (name, source), count in self.asked.items():
             of_source[source] += count

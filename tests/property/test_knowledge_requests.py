@@ -1,4 +1,4 @@
-"""Random schedules of gateways: the inventory has exactly what arrived, and what did not is told."""
+"""Random schedules of gateways: the inventory has what arrived, and what did not is told."""
 
 import random
 from collections import Counter

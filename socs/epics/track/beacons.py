@@ -173,9 +173,10 @@ class Beacons:
             measured = settings.ca_lost_periods * server.period
             return max(settings.ca_lost_after, measured if measured > 0 else 0.0)
         # A sequence number of one byte says nothing of its age; what was seen of a start does.
-        starting = settings.pva_start_period * (settings.pva_start_beacons - 1)
+        # Beacons do not come exactly in time; half a period more or less decides.
+        starting = settings.pva_start_period * (settings.pva_start_beacons - 1.5)
         often = server.heard - server.started < starting
-        often = often and server.period <= 2 * settings.pva_start_period
+        often = often and server.period <= 2.5 * settings.pva_start_period
         return settings.pva_start_lost_after if often else settings.pva_lost_after
 
     # -- one beacon -------------------------------------------------------------------------------
