@@ -41,6 +41,8 @@ def records(prefix: str) -> None:
         LOW=-8,
         LOLO=-10,
         HHSV="MAJOR",
+        HSV="MINOR",
+        LSV="MINOR",
     )
     builder.aIn("alarmed", initial_value=-9.5, EGU="K", PREC=1, LOLO=-8, LLSV="MAJOR")
     builder.longIn("readonly", initial_value=7, ASG="READONLY")

@@ -76,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
         auto = f"{args.protocol}_auto"
         lists = replace(lists, **{args.protocol: args.addresses, auto: False})
     questions = [Question(name, args.protocol, args.server or "") for name in args.pv]
-    with ChannelInfo(lists, lambda text: print(f"socs: {text}", file=sys.stderr)) as channels:
+    with ChannelInfo(lists, _report, [args.protocol]) as channels:
         answers = channels.ask(questions, args.timeout, args.elements)
     for number, answer in enumerate(answers):
         if args.json:
@@ -86,6 +86,10 @@ def _run(args: argparse.Namespace) -> int:
             print()
         print_one(dict(rows(answer)))
     return int(any(answer["state"] != "connected" or answer["reason"] for answer in answers))
+
+
+def _report(text: str) -> None:
+    print(f"socs: {text}", file=sys.stderr)
 
 
 def rows(told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

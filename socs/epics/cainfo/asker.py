@@ -26,7 +26,7 @@ import msgspec
 from socs.closing import Closing
 from socs.counters import EPICS_CAINFO, Counters
 from socs.epics.cainfo.addresses import AddressLists, split_address
-from socs.epics.cainfo.messages import PROTOCOLS, Ask, PvInfo, Question
+from socs.epics.cainfo.messages import PROTOCOLS, Ask, Protocol, PvInfo, Question
 from socs.epics.cainfo.process import ChildProcess
 from socs.errors import ConfigError
 from socs.problems import Problems, printable
@@ -36,7 +36,7 @@ MOST_ELEMENTS = 100  # of a value
 MOST_NAMES = 10_000  # of one call
 START_TIME = 20.0  # s; Python and its modules take one, on a busy machine ten
 GRACE = 3.0  # s after the time-out of names that the child may take to tell of it
-NEEDED = ("caproto", "p4p")
+NEEDED = {"ca": "caproto", "pva": "p4p"}
 STUCK = "the process that asks servers did not answer, and is started again"
 ENDED = "the process that asks servers ended"
 
@@ -47,6 +47,7 @@ class ChannelInfo(Closing):
     Args:
         addresses: where to search for names whose server is not given.
         report: gets sentences for people about what goes wrong here.
+        protocols: by which can be asked; each takes time to load.
 
     Attributes:
         counters: those of ``EPICS_CAINFO``.
@@ -59,11 +60,14 @@ class ChannelInfo(Closing):
         self,
         addresses: AddressLists | None = None,
         report: Callable[[str], None] | None = None,
+        protocols: Sequence[Protocol] = PROTOCOLS,
     ) -> None:
-        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+        needed = [NEEDED[protocol] for protocol in protocols]
+        missing = [name for name in needed if importlib.util.find_spec(name) is None]
         if missing:
             raise ConfigError(f"this needs {' and '.join(missing)}: pip install 'socs[epics]'")
         self.counters = Counters(EPICS_CAINFO)
+        self._protocols = tuple(protocols)
         self._environ = child_environ(addresses or AddressLists())
         self._problems = Problems(report)
         self._lock = threading.Lock()
@@ -101,7 +105,7 @@ class ChannelInfo(Closing):
         found: dict[Question, dict[str, Any]] = {}
         wanted = []
         for number, question in enumerate(dict.fromkeys(asked)):
-            refused = "too many names" if number >= MOST_NAMES else _objection(question)
+            refused = "too many names" if number >= MOST_NAMES else self._objection(question)
             if refused:
                 found[question] = _unknown(question, refused)
             else:
@@ -182,6 +186,19 @@ class ChannelInfo(Closing):
             child.forget(number)
         return ""
 
+    def _objection(self, question: Question) -> str:
+        """Why it cannot be asked; "" if it can."""
+        if question.protocol not in self._protocols:
+            which = " nor ".join(self._protocols)
+            return f"protocol {printable(str(question.protocol))} is not {which}"
+        try:
+            question.name.encode()
+            if question.server:
+                split_address(question.server)
+        except (UnicodeEncodeError, ConfigError) as error:
+            return printable(f"{error}")
+        return ""
+
     def _running(self) -> ChildProcess:
         """The child; a new one if there is none.
 
@@ -192,7 +209,7 @@ class ChannelInfo(Closing):
             if self._closed:
                 raise BrokenPipeError("closed")
             if self._child is None or self._child.gone:
-                self._child = ChildProcess(self._environ)
+                self._child = ChildProcess(self._environ, self._protocols)
                 self.counters.add("info_starts")
             return self._child
 
@@ -216,19 +233,6 @@ def child_environ(addresses: AddressLists) -> dict[str, str]:
         if not key.startswith(("EPICS_", "PVXS_", "CAPROTO_"))
     }
     return mine | addresses.environ() | {"PVXS_LOG": "*=CRIT"}
-
-
-def _objection(question: Question) -> str:
-    """Why it cannot be asked; "" if it can."""
-    if question.protocol not in PROTOCOLS:
-        return f"protocol {printable(str(question.protocol))} is neither ca nor pva"
-    try:
-        question.name.encode()
-        if question.server:
-            split_address(question.server)
-    except (UnicodeEncodeError, ConfigError) as error:
-        return printable(f"{error}")
-    return ""
 
 
 def _unknown(question: Question, reason: str) -> dict[str, Any]:

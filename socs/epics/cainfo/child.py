@@ -1,4 +1,4 @@
-"""The child that asks: ``python -m socs.epics.cainfo.child``.
+"""The child that asks: ``python -m socs.epics.cainfo.child PROTOCOL...``.
 
 Libraries of clients have threads and hold Python's global lock; whatever they do, it ends with this
 process. It reads questions from its standard input and tells the answers on its standard output,
@@ -14,7 +14,7 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -35,15 +35,30 @@ FILES = 4096  # open ones; some systems allow 1024
 class Server(Protocol):
     """A connection to one server; there are two kinds."""
 
+    def __init__(self, address: Destination) -> None: ...
     async def ask(self, info: PvInfo, most_elements: int) -> None: ...
     async def close(self) -> None: ...
+
+
+def kinds_of(protocols: Iterable[str]) -> dict[str, type[Server]]:
+    """What asks by these protocols. Loading either library takes time."""
+    kinds: dict[str, type[Server]] = {}
+    if "ca" in protocols:
+        from socs.epics.cainfo.ca import CaServer  # noqa: PLC0415
+
+        kinds["ca"] = CaServer
+    if "pva" in protocols:
+        from socs.epics.cainfo.pva import PvaServer  # noqa: PLC0415
+
+        kinds["pva"] = PvaServer
+    return kinds
 
 
 class Servers:
     """Connections for the questions of one message, one for each server."""
 
-    def __init__(self, room: asyncio.Semaphore) -> None:
-        self._room = room
+    def __init__(self, kinds: Mapping[str, type[Server]], room: asyncio.Semaphore) -> None:
+        self._kinds, self._room = kinds, room
         self._known: dict[tuple[str, Destination], asyncio.Task[Server]] = {}
 
     async def get(self, protocol: str, address: Destination) -> Server:
@@ -54,18 +69,8 @@ class Servers:
         return await asyncio.shield(self._known[key])
 
     async def _make(self, protocol: str, address: Destination) -> Server:
-        # Loading either takes half a second, and most sites need one of them.
-        made: Server
-        if protocol == "ca":
-            from socs.epics.cainfo.ca import CaServer  # noqa: PLC0415
-
-            made = CaServer(address)
-        else:
-            from socs.epics.cainfo.pva import PvaServer  # noqa: PLC0415
-
-            made = PvaServer(address)
         await self._room.acquire()
-        return made
+        return self._kinds[protocol](address)
 
     async def close(self) -> None:
         """Give all back."""
@@ -81,8 +86,8 @@ class Servers:
 class Child:
     """Answers questions until there are no more messages."""
 
-    def __init__(self, tell: Callable[[Told], None]) -> None:
-        self._tell = tell
+    def __init__(self, kinds: Mapping[str, type[Server]], tell: Callable[[Told], None]) -> None:
+        self._kinds, self._tell = kinds, tell
         self._search = NameSearch(AddressLists.from_environ(os.environ))
         self._room = asyncio.Semaphore(SERVERS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,7 +99,7 @@ class Child:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer_all(self, ask: Ask) -> None:
-        servers = Servers(self._room)
+        servers = Servers(self._kinds, self._room)
         try:
             await asyncio.gather(
                 *(
@@ -141,7 +146,7 @@ async def _main(out: Any) -> None:
     _keep_alive(loop)
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    child = Child(lambda told: frames.send(out, encode(told)))
+    child = Child(kinds_of(sys.argv[1:]), lambda told: frames.send(out, encode(told)))
     frames.send(out, encode(Told()))
     try:
         while True:

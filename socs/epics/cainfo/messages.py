@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
-PROTOCOLS = ("ca", "pva")
 Protocol = Literal["ca", "pva"]
+PROTOCOLS: tuple[Protocol, ...] = ("ca", "pva")
 Number = float | int | str | None
 
 

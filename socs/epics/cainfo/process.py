@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -28,6 +28,7 @@ class ChildProcess:
 
     Args:
         environ: its environment.
+        protocols: by which it can ask.
 
     Attributes:
         gone: it has ended, or is to be ended.
@@ -36,9 +37,9 @@ class ChildProcess:
         OSError: it cannot be started: no memory, too many processes or files.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], protocols: Sequence[str]) -> None:
         self._process = subprocess.Popen(  # noqa: S603  a module of ours
-            [sys.executable, "-m", MODULE],
+            [sys.executable, "-m", MODULE, *protocols],
             env=dict(environ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -163,7 +163,7 @@ def test_questions_that_cannot_be_asked_are_answered_all_the_same():
         counts = channels.counters.snapshot()
     assert [each["state"] for each in answers] == ["disconnected"] * 3
     assert [each["name"] for each in answers] == ["A", "A", "\\ud800"]
-    assert "neither ca nor pva" in answers[0]["reason"]
+    assert "protocol http is not ca nor pva" in answers[0]["reason"]
     assert "'nowhere' is not host:port" in answers[1]["reason"]
     msgspec.json.encode(answers)
     assert counts["info_starts"] == 0
@@ -179,14 +179,14 @@ def test_too_many_names(monkeypatch):
 
 
 def test_missing_packages_are_named(monkeypatch):
-    monkeypatch.setattr("socs.epics.cainfo.asker.NEEDED", ("caproto_of_nowhere",))
+    monkeypatch.setattr("socs.epics.cainfo.asker.NEEDED", {"ca": "caproto_of_nowhere"})
     with pytest.raises(ConfigError, match=r"caproto_of_nowhere: pip install 'socs\[epics\]'"):
-        ChannelInfo()
+        ChannelInfo(protocols=["ca"])
 
 
 @needs_libraries
 def test_a_child_that_cannot_be_started(monkeypatch):
-    def full(environ):
+    def full(*_):
         raise OSError(11, "no more processes")
 
     monkeypatch.setattr("socs.epics.cainfo.asker.ChildProcess", full)
