@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,13 @@ import ocs
 import pytest
 
 from socs.counters import EPICS_GATEWAY_CONSERVATION, imbalances
+from socs.epics.decode.heartbeat import decode
+from socs.epics.listening import look_around
 from socs.epics.ports import EpicsPorts
 from socs.epics.track.events import CA
-from socs.sim.iocs import BROADCAST, EpicsSite
+from socs.sim.heartbeat_app import command_line, truth_of
+from socs.sim.iocs import BROADCAST, EpicsSite, free_ports
+from socs.sim.leash import Leash
 from socs.sim.site import AgentInstance
 from socs.testing import wait_until
 from socs.wire.captured import CapturedBatch
@@ -25,6 +31,7 @@ from tests.summaries import hearing, told
 
 GATEWAY = "gateway-1"
 LOCAL = address("127.0.0.1")
+NO_CAPTURE = look_around([5064]).no_capture
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +41,11 @@ def epics(tmp_path_factory) -> Iterator[EpicsSite]:
         made.add("one", {made.prefix + "A": "float", made.prefix + "B": "enum"})
         made.start("one")
         yield made
+
+
+@pytest.fixture
+def free() -> EpicsPorts:
+    return free_ports()
 
 
 def instance(ports: EpicsPorts, *options: str) -> AgentInstance:
@@ -123,13 +135,6 @@ def test_exactly_what_was_sent_is_heard_over_an_end_by_kill(site, tmp_path: Path
         assert not any(each.last for each in heard())
 
 
-@pytest.fixture
-def free() -> EpicsPorts:
-    from socs.sim.iocs import free_ports  # noqa: PLC0415
-
-    return free_ports()
-
-
 @pytest.mark.timeout(120)
 def test_searches_find_real_servers_and_are_not_heard_as_others(
     site, epics: EpicsSite, tmp_path: Path
@@ -171,6 +176,92 @@ def test_nothing_is_asked_unless_it_is_switched_on(site, free, tmp_path: Path) -
     assert client.listen.start()[0] == ocs.OK
     wait_until(lambda: data(client).get("source"), 20)
     assert data(client)["searching"]["enabled"] is False
+
+
+@pytest.mark.skipif(bool(NO_CAPTURE), reason=NO_CAPTURE)
+@pytest.mark.timeout(120)
+def test_a_capture_overhears_who_serves_what(site, epics: EpicsSite, tmp_path: Path) -> None:
+    made = site([instance(epics.ports, "--interface", "lo")])
+    there = epics.prefix + "A"
+    with hearing(made, [GATEWAY], tmp_path / "heard") as heard:
+        client = listening(made)
+        assert data(client)["source"]["way"] == "capture"
+        epics.search("reader", [there], library="caproto")
+
+        def answers() -> list[tuple[bytes, int, int]]:
+            names = told(heard())[1]
+            return [
+                (names[each.epoch, int(row["name"])], int(row["port"]), int(row["protocol"]))
+                for each in heard()
+                for row in each.answers
+            ]
+
+        try:
+            wanted = (there.encode(), epics.ports_of("one")["ca"], CA)
+            wait_until(lambda: wanted in answers(), 20, "an answer")
+        finally:
+            epics.end_search("reader")
+
+
+@pytest.mark.timeout(120)
+def test_an_application_is_asked_for_its_names(site, free, tmp_path: Path) -> None:
+    options = ("--listen", "sockets", "--udp-address", "127.0.0.1", "--ask", "true")
+    made = site([instance(free, *options)])
+    with hearing(made, [GATEWAY], tmp_path / "heard") as heard, closing(Leash()) as leash:
+        client = listening(made)
+        command = command_line(("127.0.0.1", free.heartbeats), names=25, period=0.2)
+        child = leash.start(command, log=tmp_path / "app.log", env=dict(os.environ))
+        truth = wait_until(lambda: truth_of(child.output()), 20, "the application")
+
+        def beats() -> list[int]:
+            found = [beat for each in heard() for beat in each.beats]
+            return [decode(beat.datagram).sequence for beat in found if beat.port == truth.port]
+
+        wait_until(beats, 20, "heartbeats")
+        reply = client.ask(
+            what="names", host="127.0.0.1", port=truth.port, sequence=beats()[-1], server=5064
+        )
+        assert done(reply) == (True, "It is being asked")
+        wait_until(lambda: [t for each in heard() for t in each.told], 20, "its names")
+        (answer,) = [t for each in heard() for t in each.told]
+        assert (answer.kind, answer.host, answer.port) == ("names", LOCAL, truth.port)
+        assert sorted(answer.texts) == sorted(truth.names)
+        assert len(truth.names) == 25
+
+
+@pytest.mark.own_router
+@pytest.mark.timeout(120)
+def test_what_a_router_that_is_away_does_not_take_is_a_gap_of_known_size(
+    site, free, tmp_path: Path
+) -> None:
+    made = site([instance(free, "--listen", "sockets", "--udp-address", "127.0.0.1")])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+
+        def ask(name: bytes) -> None:
+            sock.sendto(version() + request(name), ("127.0.0.1", free.ca))
+
+        with hearing(made, [GATEWAY], tmp_path / "before") as heard:
+            listening(made)
+            ask(b"BEFORE")
+            wait_until(lambda: told(heard())[0], 20)
+        made.kill_router()
+        for _ in range(7):
+            ask(b"AWAY")
+        made.start_router()
+        made.wait_joined(GATEWAY, 60)
+        with hearing(made, [GATEWAY], tmp_path / "after") as later:
+            wait_until(later, 30, "summaries")
+            last, first = heard()[-1], later()[0]
+            assert first.boot == last.boot
+            assert first.number > last.number + 1
+            assert first.totals["requests"] == 8
+            client = made.client(GATEWAY)
+            wait_until(lambda: data(client).get("counters"), 20)
+            assert data(client)["counters"]["summaries_unpublished"] > 0
+            assert done(client.resync())[0]
+            wait_until(lambda: later()[-1].epoch == 1, 10)
+            ask(b"AWAY")
+            wait_until(lambda: ("AWAY", LOCAL) in told(later())[0], 20)
 
 
 @pytest.mark.timeout(120)
