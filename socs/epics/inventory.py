@@ -7,20 +7,20 @@ requests are accounted for at once: each request for its name, its source, and t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from socs.epics.asked import Asked, asked_ca, asked_pva
 from socs.epics.decode.ca import CaMessages
 from socs.epics.decode.pva import PvaMessages
-from socs.epics.decode.words import WORD, Datagrams, Positions, Words
+from socs.epics.decode.words import Datagrams, Positions, Words
 from socs.epics.name_rule import NameRule
 from socs.epics.names import NameTable
 from socs.epics.requesters import Requesters
 from socs.epics.servers import Servers
-from socs.epics.sources import Keys, SourceClasses, Sources, keys_of
-from socs.epics.texts import packed
+from socs.epics.sources import Keys, SourceClasses, Sources
 
 UNKNOWN = -2  # instead of the number of a name: it was not told which one it is
 # A name, a source of the batch, and how often it asked, in one word.
@@ -45,17 +45,6 @@ class InventoryLimits:
     servers: int = 4
 
 
-class Senders(Protocol):
-    """Who sent each datagram of a batch, and when it was received."""
-
-    @property
-    def hosts(self) -> NDArray[np.uint32]: ...
-    @property
-    def ports(self) -> NDArray[np.uint16]: ...
-    @property
-    def received(self) -> float: ...
-
-
 class Asking(NamedTuple):
     """Who asks, a row for each; a source may have several.
 
@@ -68,12 +57,6 @@ class Asking(NamedTuple):
     keys: Keys
     datagrams: NDArray[np.integer]
     requests: NDArray[np.integer]
-
-
-class _Senders(NamedTuple):
-    hosts: NDArray[np.uint32]
-    ports: NDArray[np.uint16]
-    received: float
 
 
 class Inventory:
@@ -141,51 +124,21 @@ class Inventory:
 
     def searched_ca(self, datagrams: Datagrams, messages: CaMessages) -> NDArray[np.int32]:
         """Account for the search requests in ``messages``; the number of each one's name, or -1."""
-        requests = messages.requests
-        return self.account(
-            datagrams,
-            requests["datagram"],
-            messages.memory.words,
-            requests["offset"] // WORD,
-            requests["size"].astype(np.int64) // WORD,
-        )
+        return self.account(asked_ca(datagrams, messages), datagrams.received)
 
     def searched_pva(self, datagrams: Datagrams, messages: PvaMessages) -> NDArray[np.int32]:
         """The same for the names in PV Access searches. Who asks is whom to answer."""
-        requests, searches = messages.requests, messages.searches
-        hosts, ports = datagrams.hosts.copy(), datagrams.ports.copy()
-        named = searches[searches["host"] != 0]
-        hosts[named["datagram"]] = named["host"]
-        ports[searches["datagram"]] = searches["port"]
-        sizes = requests["size"].astype(np.int64)
-        names = packed(messages.memory.octets, requests["offset"], sizes)
-        senders = _Senders(hosts, ports, datagrams.received)
-        return self.account(senders, requests["datagram"], names.words, names.at, names.counts)
+        return self.account(asked_pva(datagrams, messages), datagrams.received)
 
-    def account(
-        self,
-        datagrams: Senders,
-        rows: NDArray[np.integer],
-        words: Words,
-        at: Positions,
-        counts: Positions,
-    ) -> NDArray[np.int32]:
-        """Account for requests for names; the number of each name, -1 if there was no room.
-
-        Args:
-            datagrams: who sent them.
-            rows: shape (r,): in which datagram each request came.
-            words, at, counts: where the names stand, see `NameTable.take`.
-        """
+    def account(self, asked: Asked, now: float) -> NDArray[np.int32]:
+        """Account for requests for names; the number of each name, -1 if there was no room."""
+        rows = asked.rows
         if not len(rows):
             return np.zeros(0, np.int32)
-        numbers = self.take(words, at, counts)
-        requests = np.bincount(rows, minlength=len(datagrams.hosts))
-        asking = Asking(
-            keys_of(datagrams.hosts, datagrams.ports), (requests > 0).astype(np.int64), requests
-        )
-        amounts = np.ones(len(rows), np.int64)
-        self.account_summed(asking, numbers, rows, amounts, datagrams.received)
+        numbers = self.take(asked.words, asked.at, asked.counts)
+        requests = np.bincount(rows, minlength=len(asked.keys))
+        asking = Asking(asked.keys, (requests > 0).astype(np.int64), requests)
+        self.account_summed(asking, numbers, rows, np.ones(len(rows), np.int64), now)
         return numbers
 
     def take(self, words: Words, at: Positions, counts: Positions) -> NDArray[np.int32]:
