@@ -133,26 +133,26 @@ class ChannelInfo(Closing):
         most_elements: int,
     ) -> None:
         """Find all that are ``wanted``; if the child ends meanwhile, once more by another one."""
-        begun = time.monotonic()
         reason = ""
+        deadline: float | None = None
         for _ in range(2):
             left = [question for question in wanted if question not in found]
-            time_left = timeout - (time.monotonic() - begun)
-            if not left or (reason and time_left <= 0):
+            if not left:
                 break
             try:
                 child = self._running()
             except OSError as error:
                 reason = f"the process that asks servers cannot be started: {error}"
                 break
-            if not child.wait_ready(START_TIME):
-                reason = STUCK if not child.gone else ENDED
-                self._replace(child, reason)
-                continue
-            begun = begun if reason else time.monotonic()  # starting took its time
-            time_left = timeout - (time.monotonic() - begun)
-            ask = Ask(0, time_left, most_elements, left)
-            reason = self._take_answers(child, ask, found)
+            if child.wait_ready(START_TIME):
+                deadline = deadline or time.monotonic() + timeout  # starting it does not count
+                time_left = deadline - time.monotonic()
+                if time_left <= 0:
+                    break
+                ask = Ask(0, time_left, most_elements, left)
+                reason = self._take_answers(child, ask, found)
+            else:
+                reason = ENDED if child.gone else STUCK
             if reason:
                 self._replace(child, reason)
         for question in wanted:
@@ -206,21 +206,25 @@ class ChannelInfo(Closing):
             OSError: it cannot be started, or this is closed.
         """
         with self._lock:
+            child = self._child
+        if child is not None and child.gone:
+            self._replace(child, ENDED)
+        with self._lock:
             if self._closed:
                 raise BrokenPipeError("closed")
-            if self._child is None or self._child.gone:
+            if self._child is None:
                 self._child = ChildProcess(self._environ, self._protocols)
                 self.counters.add("info_starts")
             return self._child
 
     def _replace(self, child: ChildProcess, reason: str) -> None:
-        """End a child that does not do its work."""
+        """End a child that does not do its work; the next question starts another one."""
         with self._lock:
             mine = self._child is child
             if mine:
                 self._child = None
         child.kill()
-        if mine and not self._closed:
+        if mine:
             self.counters.add("info_stuck" if reason == STUCK else "info_ended")
             self._problems.report("child", reason, time.monotonic())
 
