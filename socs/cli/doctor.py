@@ -13,6 +13,7 @@ from socs.cli import (
     archive_checks,
     database_checks,
     host_checks,
+    pv_gateway_checks,
     router_checks,
     site_checks,
     tango_checks,
@@ -24,7 +25,7 @@ from socs.errors import ConfigError
 from socs.pysmurf.settings import stream_settings
 
 MONITOR, ARCHIVER, BUILDER = "PysmurfMonitor", "PysmurfArchiver", "SlowSignalBuilder"
-TANGO = "TangoEventMonitor"
+TANGO, GATEWAY = "TangoEventMonitor", "PVGateway"
 Parsed = Mapping[str, argparse.Namespace]  # options by instance id
 
 
@@ -78,6 +79,8 @@ def examine(
         found += examine_host(view, parsed)
         for name in _here(view, parsed, TANGO):
             found += tango_checks.check_monitor(name, parsed[name], environ)
+        for name in _here(view, parsed, GATEWAY):
+            found += _check_gateway(view, name, parsed[name])
     return found + host_checks.check_programs()
 
 
@@ -199,6 +202,12 @@ def _here(view: SiteView, parsed: Parsed, agent_class: str) -> list[str]:
         and not instance.in_container
     ]
     return list(dict.fromkeys(names))
+
+
+def _check_gateway(view: SiteView, name: str, args: argparse.Namespace) -> list[Finding]:
+    return pv_gateway_checks.check_gateway(
+        name, args, lambda: router_checks.agent_answers(view.hub, name)
+    )
 
 
 def _check_port(view: SiteView, name: str, needs: Listener) -> Finding:
