@@ -24,7 +24,6 @@ GROUP = "ocs.plugins"
 EXTRAS = {
     "slow_signal_builder": "slow-signal",
     "tango_event_monitor": "tango",
-    "pv_gateway": "epics",
     "pv_monitor": "epics",
 }
 
