@@ -98,7 +98,7 @@ def test_a_timed_demo_with_losses_and_duplicates_proves_itself(tmp_path):
         wait_for_rows(directory, process, 1)
         started = children(process)
         status, out, err = ended(process)
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, ""), out
     (line,) = out.splitlines()
     found = json.loads(line)
     assert found["ok"] is True
@@ -136,7 +136,7 @@ def test_a_timed_demo_with_losses_and_duplicates_proves_itself(tmp_path):
 def test_a_slow_subscriber_of_tango_is_named_with_what_it_lost(tmp_path):
     with demo(tmp_path / "demo", "--for", "9", "--fault", "tango-slow") as process:
         status, out, err = ended(process)
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, ""), out
     told = r"told: subscriber \S+/slow lost \d+ of sim/pub/2's value1.change"
     assert re.search(told, " ".join(out.split()))
     assert "all by the subscriber that was slow" in " ".join(out.split())
@@ -153,7 +153,7 @@ def test_a_signal_ends_it_with_the_same_summary(tmp_path, number):
         started = children(process)
         process.send_signal(number)
         status, out, err = ended(process)
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, ""), out
     assert "ocs-client-cli listen 'observatory..feeds.'" in out
     assert "socs files tail" in out
     (rows,) = re.findall(
