@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -168,3 +170,9 @@ def test_rates_and_losses_are_those_since_the_last_time(feeds: Feeds) -> None:
     feeds.agent.attached = True
     feeds.feeds.update(later | {"kernel_drops": 5}, 104.0)
     assert feeds.agent.recorded[-1]["data"]["kernel_drops"] == 2.0
+
+
+def test_fields_are_those_of_the_documentation() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "feeds.rst").read_text()
+    table = page.partition("Fields of ``rates``")[2].partition("The fields of ``losses``")[0]
+    assert re.findall(r"(?m)^   \* - ``(\w+)``", table) == list(module.RATES)
