@@ -189,6 +189,14 @@ def test_valid_names(rule, valid, invalid):
     assert table.valid[numbers].tolist() == [True] * len(valid) + [False] * (len(invalid) + 1)
 
 
+def test_names_far_apart_and_in_any_order_are_read_as_those_beside_each_other():
+    table = NameTable(1000, secret=1)
+    texts = [b"N%0*d" % (n % 23, n) for n in range(1000)]
+    numbers = np.array(take(table, *(text + b"\0" for text in texts)))
+    for some in ([], [999, 0], [5, 4, 4, 6], [*range(1000)][::-1]):
+        assert table.names(numbers[np.array(some, np.int64)]) == [texts[n] for n in some]
+
+
 def test_another_separator():
     table = NameTable(100, NameRule(separator="@"), secret=1)
     take(table, b"A.B@C\0", b"A.B\0")
