@@ -11,10 +11,11 @@ from socs.epics.cainfo.messages import Protocol
 from socs.epics.search import Outcome, Priority, SearchSettings
 from socs.epics.search_messages import is_name
 from socs.epics.searching import ActiveSearch
-from socs.errors import ConfigError, PeerError
+from socs.errors import ConfigError, OurError, PeerError
 
 ANSWER_TIME = 0.4  # s; a second server that answers within it is found as well
 ATTEMPTS = 4
+LOOK_PERIOD = 2.0  # s between two looks whether the search is still there
 DATAGRAMS_PER_SECOND, BURST = 50.0, 20
 
 
@@ -36,7 +37,7 @@ class NameSearch(Closing):
 
         Raises:
             PeerError: there is none.
-            ConfigError: it cannot be searched for.
+            OurError: it cannot be searched for.
         """
         wanted = name.encode()
         if not is_name(wanted):
@@ -45,20 +46,25 @@ class NameSearch(Closing):
         answer: asyncio.Future[Outcome] = self._loop.create_future()
         self._waiting.setdefault((protocol, wanted), []).append(answer)
         search.ask([wanted], Priority.PAGE)
-        outcome = await answer
+        while not answer.done():
+            await asyncio.wait({answer}, timeout=LOOK_PERIOD)
+            if not search.alive:
+                raise OurError("searching ended: a defect in this program; see its log")
+        outcome = answer.result()
         if not outcome.servers:
             raise PeerError(f"no server answered {outcome.attempts} searches")
         return [f"{ipaddress.IPv4Address(each.host)}:{each.port}" for each in outcome.servers]
 
     async def _search(self, protocol: Protocol) -> ActiveSearch:
         if protocol not in self._searches:
-            made = asyncio.ensure_future(self._start(protocol))
-            self._searches[protocol] = made
+            self._searches[protocol] = asyncio.ensure_future(self._start(protocol))
         try:
-            return await asyncio.shield(self._searches[protocol])
+            search = await asyncio.shield(self._searches[protocol])
         except ConfigError:
             self._searches.pop(protocol, None)  # a host name may be known later
             raise
+        search.start()  # does nothing while it runs
+        return search
 
     async def _start(self, protocol: Protocol) -> ActiveSearch:
         destinations = await asyncio.to_thread(self._lists.destinations, protocol)
@@ -73,9 +79,7 @@ class NameSearch(Closing):
         def tell(outcomes: list[Outcome]) -> None:
             self._loop.call_soon_threadsafe(self._take, protocol, outcomes)
 
-        search = ActiveSearch(protocol, settings, destinations, tell)
-        search.start()
-        return search
+        return ActiveSearch(protocol, settings, destinations, tell)
 
     def _take(self, protocol: Protocol, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:

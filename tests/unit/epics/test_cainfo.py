@@ -1,5 +1,6 @@
 """Values as JSON, lists of addresses, questions that are none, and what is printed."""
 
+import asyncio
 import json
 import math
 from importlib.util import find_spec
@@ -14,9 +15,10 @@ from socs.cli.epics_cainfo import rows
 from socs.cli.main import main
 from socs.epics.cainfo import AddressLists, ChannelInfo, PvInfo, Question
 from socs.epics.cainfo import addresses as addresses_module
+from socs.epics.cainfo import search as search_module
 from socs.epics.cainfo.addresses import broadcast_addresses, split_address
 from socs.epics.cainfo.values import DEEPEST, MOST_CHARACTERS, characters, pair, plain, text
-from socs.errors import ConfigError
+from socs.errors import ConfigError, OurError, PeerError
 
 needs_libraries = pytest.mark.skipif(
     not all(map(find_spec, ("caproto", "p4p"))), reason="needs caproto and p4p (extra epics)"
@@ -194,6 +196,46 @@ def test_a_child_that_cannot_be_started(monkeypatch):
         [answer] = channels.ask(["A"])
         assert channels.counters.snapshot()["info_unanswered"] == 1
     assert answer["reason"].endswith("cannot be started: [Errno 11] no more processes")
+
+
+# -- searches ------------------------------------------------------------------------------------
+
+
+class BrokenSearch:
+    """One whose thread ends as soon as it is asked."""
+
+    def __init__(self, *_):
+        self.alive = False
+        self.starts = 0
+
+    def start(self):
+        self.starts, self.alive = self.starts + 1, True
+
+    def ask(self, *_):
+        self.alive = False
+
+
+def test_a_search_that_ends_is_told_and_started_again(monkeypatch):
+    monkeypatch.setattr(search_module, "ActiveSearch", BrokenSearch)
+    monkeypatch.setattr(search_module, "LOOK_PERIOD", 0.01)
+
+    async def ask_twice():
+        search = search_module.NameSearch(AddressLists(ca="127.0.0.1", ca_auto=False))
+        for _ in range(2):
+            with pytest.raises(OurError, match="searching ended"):
+                await search.find("A", "ca")
+        return (await search._searches["ca"]).starts
+
+    assert asyncio.run(ask_twice()) == 2
+
+
+@pytest.mark.parametrize("name", ["", "A" * 2000, "A\0B"])
+def test_what_cannot_be_a_name_is_not_searched_for(name):
+    async def ask():
+        await search_module.NameSearch(AddressLists()).find(name, "pva")
+
+    with pytest.raises(PeerError, match="cannot be a name"):
+        asyncio.run(ask())
 
 
 # -- what is printed ------------------------------------------------------------------------------
