@@ -22,6 +22,7 @@ from socs.tango.events import Event
 from socs.tango.feeds import TangoFeeds
 from socs.tango.monitor import EventMonitor, View
 from socs.tango.options import add_options, monitor_settings
+from socs.tango.poll_log import PollLog
 
 NOT_MONITORING = "Not monitoring: start the process monitor first"
 
@@ -45,6 +46,7 @@ class TangoEventMonitor:
         self.agent = agent
         self.log = agent.log
         self._report = line_logger(agent.log)
+        self._poll_log = PollLog(lambda text: self.log.warn("{text}", text=text))
         self.settings = monitor_settings(args)
         self.database = Database()
         self.feeds = TangoFeeds(agent, args.feed_names)
@@ -66,15 +68,17 @@ class TangoEventMonitor:
         reactor.callFromThread(self._tell, told, offset)
 
     def _tell(self, told: Sequence[Event], offset: float) -> None:
-        for event in told:
-            if event.severity != "info":
-                self.log.warn("{text}", text=event.text)
+        self._poll_log.take(told)
         if self.events is not None:
             self.feeds.tell(told, offset, self.events.counters)
 
     def _on_poll(self, view: View, numbers: Mapping[str, int]) -> None:
         """In the poller's thread."""
-        reactor.callFromThread(self.feeds.update, view, numbers, time.time())
+        reactor.callFromThread(self._poll_over, view, numbers, time.time())
+
+    def _poll_over(self, view: View, numbers: Mapping[str, int], now: float) -> None:
+        self._poll_log.poll_over()
+        self.feeds.update(view, numbers, now)
 
     # -- operations -----------------------------------------------------------------------------
 

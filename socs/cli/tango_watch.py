@@ -138,6 +138,8 @@ def watch(what: Watch) -> None:
         ConfigError: a name is none, pytango is not installed, or the file is something else.
         StorageUnavailable: the file cannot be written.
     """
+    if what.append and what.output is None:
+        print("there is no file to append to: give it with -o", file=sys.stderr)
     with ExitStack() as stack:
         output = None
         state_dir = stack.enter_context(state_directory())

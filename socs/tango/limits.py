@@ -21,6 +21,8 @@ MAX_SERVERS = 1000  # device servers followed; a large site has some hundreds
 MAX_ATTRIBUTES = 1000  # attributes with statistics of their own; the others share one
 MAX_EVENTS = 1000  # events given out by one call; further ones are counted
 MAX_SHOWN = 5  # names told in one event about several
+MAX_LISTED = 100  # names in one row, doubts in a status; how many more is told
+MAX_LOGGED = 50  # lines of the log for one poll; how many more is told
 FORGET_AFTER = 3600.0  # s; a name or server not seen for so long is forgotten
 
 # -- judgements -----------------------------------------------------------------------------------

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from socs.tango.events import Event
+from socs.tango.limits import MAX_LISTED
 from socs.tango.link import Link
 from socs.tango.server import Server, Stream
 
@@ -32,7 +34,8 @@ def server_row(server: Server) -> dict[str, Any]:
         "restarts": server.restarts,
         "streams": sum(stream.present for stream in server.streams.values()),
         "subscriptions": sum(link.status != "gone" for link in server.links.values()),
-        "not_connected": [str(name) for name in server.lacking],
+        "not_connected": [str(name) for name in islice(server.lacking, MAX_LISTED)],
+        "not_connected_left_out": max(0, len(server.lacking) - MAX_LISTED),
         "readers": len(server.readers),
         "published_rate": sum(stream.rate.value for stream in server.streams.values()),
         "received_rate": sum(link.rate.value for link in server.links.values()),

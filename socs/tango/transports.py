@@ -12,6 +12,7 @@ from typing import Any
 
 from socs.errors import Malformed, SocsError
 from socs.tango.endpoints import Endpoints, ask_endpoints
+from socs.tango.limits import MAX_LISTED
 from socs.tango.multicast.configuration import OBJECT, Configuration
 from socs.tango.multicast.lint import lint
 from socs.tango.multicast.transport import transport_of
@@ -109,11 +110,20 @@ class Transports:
         return self._ways.get(stream)
 
     def status(self) -> dict[str, Any]:
-        """What is known, fit for JSON: findings about the properties, and streams in doubt."""
+        """What is known, fit for JSON: findings about the properties, and streams in doubt.
+
+        There are `MAX_LISTED` of each at most; ``left_out`` tells how many more there are.
+        """
+        doubts = [(stream, way.doubt) for stream, way in self._ways.items() if way.doubt]
+        findings = self._findings
         return {
             "problem": self._problem,
-            "findings": self._findings,
-            "doubts": {stream: way.doubt for stream, way in self._ways.items() if way.doubt},
+            "findings": findings[:MAX_LISTED],
+            "doubts": dict(doubts[:MAX_LISTED]),
+            "left_out": {
+                "findings": max(0, len(findings) - MAX_LISTED),
+                "doubts": max(0, len(doubts) - MAX_LISTED),
+            },
         }
 
     def _run(self) -> None:

@@ -230,6 +230,15 @@ def test_without_the_database_servers_are_polled_and_it_is_named(site, watch, da
         assert watched.news(since) == set()
 
 
+def test_a_server_that_is_no_longer_named_goes_without_the_database(site, watch, database):
+    with watch(site, "tango_devices/pub1", "tango_devices/sub1") as watched:
+        assert watched.poll() == {"pub1": "ok", "sub1": "ok"}
+        database.kill()
+        watched.poller.set_names(["dserver/*/s*1"])
+        watched.wait_known("sub1")
+        assert watched.poll(2) == {"sub1": "ok"}
+
+
 def test_of_several_databases_whichever_is_there_is_asked(tmp_path, database, watch):
     with TangoDatabase(tmp_path / "db") as second, build(tmp_path / "site", database.host) as site:
         site.add("pub3", publishers={"sim/pub/3": 1})

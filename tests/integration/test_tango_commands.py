@@ -284,6 +284,7 @@ def test_watch_in_a_terminal_shows_one_picture(site, environ, tmp_path):
         ([], "the following arguments are required: device"),
         (["a/b/c", "-o", "/nowhere/at/all"], "cannot write /nowhere/at/all"),
         (["a b"], "is no name of a Tango device"),
+        (["a b", "-a"], "no file to append to"),
     ],
 )
 def test_errors_say_what_is_wrong(tmp_path, monkeypatch, capsys, words, message):

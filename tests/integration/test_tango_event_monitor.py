@@ -129,7 +129,12 @@ def test_what_was_published_and_received_is_told_and_written(
     assert {row["state"] for row in data["servers"]} == {"up"}
     row = wait_until(lambda: (found := observatory.link())["transport"] != "unknown" and found, 30)
     assert (row["transport"], row["transport_doubt"]) == ("unicast", "")
-    assert observatory.data()["multicast"] == {"problem": "", "findings": [], "doubts": {}}
+    assert observatory.data()["multicast"] == {
+        "problem": "",
+        "findings": [],
+        "doubts": {},
+        "left_out": {"findings": 0, "doubts": 0},
+    }
     assert done(observatory.client.rotate_output())[0]
     wait_until(lambda: rows(observatory.env), 20, "a registered file")
     ((path, _),) = rows(observatory.env)
@@ -245,6 +250,7 @@ def test_a_site_without_its_database_is_told_what_is_wrong(site, tmp_path: Path)
         (["--device", "a//b"], "a//b"),
         (["--folder", "/tmp/x", "--file-prefix", "../up"], "'../up'"),
         (["--max-names", "0"], "--max-names"),
+        (["--tango-host", "db"], "--tango-host: 'db' is no Tango database"),
     ],
 )
 def test_wrong_options_end_it_with_a_message_that_names_them(

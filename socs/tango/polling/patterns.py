@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,16 @@ class Pattern:
 
     def __str__(self) -> str:
         return f"{_SCHEME}{self.authority}/{self.path}" if self.authority else self.path
+
+    def may_mean(self, server: str) -> bool:
+        """Whether the server with the admin device ``server`` may be meant.
+
+        That is not known of names of devices: only the database knows their servers.
+        """
+        if self.kind in ("device", "devices"):
+            return True
+        expression = ".*".join(map(re.escape, self.path.split(EVERY)))
+        return re.fullmatch(expression, server) is not None
 
 
 def parse_pattern(text: str) -> Pattern:

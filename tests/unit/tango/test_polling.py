@@ -226,3 +226,19 @@ def test_another_child_is_told_anew(switch):
     message = switch.message(["a"], settled=True)
     switch.restarted()
     assert switch.message(["a"], settled=True) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "server", "meant"),
+    [
+        ("pub/1", "dserver/pub/1", True),
+        ("pub/1", "dserver/pub/10", False),
+        ("dserver/p*", "dserver/pub/1", True),
+        ("dserver/p.*", "dserver/pub/1", False),
+        ("dserver/*/1", "dserver/pub/2", False),
+        ("*", "dserver/pub/1", True),
+        ("lab/pub/1", "dserver/pub/1", True),  # may be its device
+    ],
+)
+def test_servers_that_a_name_may_mean(name, server, meant):
+    assert parse_pattern(name).may_mean(server) is meant

@@ -10,7 +10,7 @@ import pytest
 from socs.counters import TANGO, TANGO_CONSERVATION, TANGO_NOW, imbalances
 from socs.errors import Malformed
 from socs.tango.events import KINDS
-from socs.tango.limits import MAX_EVENTS, MOST_PATIENCE, PATIENCE
+from socs.tango.limits import MAX_EVENTS, MAX_LISTED, MOST_PATIENCE, PATIENCE
 from socs.tango.names import parse_event
 from socs.tango.server import Sample
 from socs.tango.snapshot import NotConnected, Snapshot
@@ -285,6 +285,16 @@ def test_not_connected_for_two_polls() -> None:
     begin, end = ("not_connected", "begin"), ("not_connected", "end")
     assert told_of == [[], [begin], [], [end], []]
     assert tracker.totals()["names_followed"] == 0
+
+
+def test_names_not_connected_to_are_listed_up_to_a_limit() -> None:
+    tracker = EventTracker()
+    names = [parse_event(f"tango://db:1/a/b/c/d{n}.change") for n in range(MAX_LISTED + 7)]
+    snapshot = Snapshot("1", {}, {}, tuple(NotConnected(name, 5.0) for name in names))
+    tracker.feed(Sample("dserver/sub0/x", "ok", 1.0, 1.5, snapshot))
+    (row,) = tracker.servers()
+    assert len(set(row["not_connected"])) == MAX_LISTED
+    assert row["not_connected_left_out"] == 7
 
 
 # -- differences ----------------------------------------------------------------------------------

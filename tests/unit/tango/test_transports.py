@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from socs.errors import Malformed
 from socs.tango.endpoints import Endpoints, endpoints_of
+from socs.tango.limits import MAX_LISTED
 from socs.tango.multicast.configuration import Configuration
 from socs.tango.transports import Transports, way_of
 from socs.testing import wait_until
@@ -83,3 +85,27 @@ def test_looks_go_on_after_one_for_which_there_was_no_process(
         wait_until(lambda: transports.status()["problem"] == "", 10)
     finally:
         transports.stop()
+
+
+def test_doubts_are_listed_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    elements = ["239.1.1.1", "5000"]
+    streams = [f"tango://db:1/lab/pub/1/v{n}x.change" for n in range(MAX_LISTED + 7)]
+    elements += [stream.removeprefix("tango://db:1/") for stream in streams]
+    endpoints = {"server": "pub", "texts": ["Heartbeat: tcp://h:1", "Event: tcp://h:2"]}
+
+    def run(command: list[str], **settings: Any) -> subprocess.CompletedProcess[bytes]:
+        is_property = "property" in command[-1]
+        reply = {"properties": {"MulticastEvent": elements}} if is_property else endpoints
+        return subprocess.CompletedProcess(command, 0, json.dumps(reply).encode(), b"")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    transports = Transports("h:1", lambda: {"pub": streams})
+    transports.start()
+    try:
+        wait_until(lambda: transports.status()["doubts"], 10)
+    finally:
+        transports.stop()
+    told = transports.status()
+    assert len(told["doubts"]) == MAX_LISTED
+    assert len(told["findings"]) <= MAX_LISTED
+    assert told["left_out"]["doubts"] == 7

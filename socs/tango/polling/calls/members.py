@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tango
@@ -48,7 +48,10 @@ class Members:
         self._told = b""
 
     def configure(self, settings: Configure) -> None:
-        """Take other settings. Workers of wildcards stay until the database has been asked."""
+        """Take other settings.
+
+        Until the database has been asked, workers stay of servers that may be meant.
+        """
         self.settings = settings
         for directory in self._directories.values():
             directory.end()
@@ -61,7 +64,7 @@ class Members:
         for authority, some in patterns.items():
             self._directories[authority] = self._new_directory(authority, some)
             named = [server_name(authority, p.path) for p in some if p.kind == "server"]
-            stay = [name for name in self.workers if authority_of(name) == authority]
+            stay = [name for name in self.workers if _may_be_meant(name, authority, some)]
             servers = dict.fromkeys([*named, *stay])
             self._looked[authority] = Looked(authority, tuple(servers))
         self._populate()
@@ -152,6 +155,12 @@ class Members:
         if since is not None and now - since > self.settings.timeout:
             return DatabaseState(directory.title, since, "no answer")
         return DatabaseState(directory.title)
+
+
+def _may_be_meant(server: str, authority: str, patterns: Iterable[Pattern]) -> bool:
+    path = server.removeprefix(f"tango://{authority}/")
+    same = authority_of(server) == authority
+    return same and any(pattern.may_mean(path) for pattern in patterns)
 
 
 def authority_of(server: str) -> str:
