@@ -31,6 +31,7 @@ OUR_THREADS = (
     "tango-poll",
     "tango-lines",
     "epics-events",
+    "epics-cainfo",
     "pv-monitor-",
 )
 # A shell starts background jobs with SIGINT ignored, and what they start would ignore it too.
