@@ -219,7 +219,7 @@ class Knowledge:
 
     def forget(self, numbers: NDArray[np.integer]) -> None:
         """Forget these process variables; their numbers will be given to others."""
-        self.inventory.forget(numbers)
+        self.pvs.forget(numbers)
         self.searches.polling.forget(numbers)
         for join in self.joins.values():
             join.forget(numbers)
@@ -324,7 +324,7 @@ class Knowledge:
         if self._horizon - self._ticked < self.settings.tick_period:
             return []
         self._ticked = self._horizon
-        events: list[Event] = [*self.beacons.tick(self._ticked)]
+        events: list[Event] = [*self.beacons.tick(self._ticked), *self.pvs.tick(self._ticked)]
         events += self.applications.tick(self._ticked)
         self._watch(events, "")
         return events + self.hosts.judge(self._ticked)

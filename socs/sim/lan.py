@@ -70,6 +70,10 @@ class Lan(Closing):
         target = str(self._holders[host].pid)
         return ["nsenter", f"--target={target}", "--net", "--", *command]
 
+    def namespace(self, host: str) -> Path:
+        """The file that stands for the network of a host, as ``setns`` wants it."""
+        return Path(f"/proc/{self._holders[host].pid}/ns/net")
+
     def disconnect(self, host: str) -> None:
         """Pull the cable of a host."""
         self._ip(host, "link", "set", "eth0", "down")

@@ -7,6 +7,7 @@ depends on the state and on that; see :data:`TRANSITIONS`. States are a column o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from socs.epics.inventory import Inventory
 from socs.epics.networks import Networks, host_text
-from socs.epics.track.events import CA, Event, PvEvent, PvsEvent
+from socs.epics.track.events import CA, PVA, Event, PvEvent, PvsEvent
 from socs.epics.track.settings import TrackSettings
 from socs.epics.track.sight import Sight
 
@@ -54,6 +55,7 @@ COUNTS = (
     "searches_blind",
 )
 EXAMPLES = 10  # names in an event of many
+MOST_WAITING = 1 << 16  # overheard answers of which more is awaited
 
 
 class Answer(NamedTuple):
@@ -97,6 +99,7 @@ class Pvs:
         self.counts = dict.fromkeys(COUNTS, 0)
         self._settings, self._sight = settings, sight
         self._subnets = Networks(settings.subnets, "subnets")
+        self._waiting: dict[tuple[int, int], tuple[float, Answer]] = {}  # by number and protocol
 
     def state(self, number: int) -> str:
         """The state for people."""
@@ -130,6 +133,8 @@ class Pvs:
         answers = self._admitted(answers)
         self.inventory.searched[number] = now
         if answers:
+            for protocol in (CA, PVA):
+                self._waiting.pop((number, protocol), None)
             return self._judge(number, answers, now)
         self.counts["searches_unanswered"] += 1
         host = int(self.inventory.host[number])
@@ -146,25 +151,63 @@ class Pvs:
         """Somebody else's search was answered; further servers may answer it, too.
 
         Two servers that answer within ``answers_within`` are duplicates. They stay that until only
-        one of them was heard for ``duplicate_ends_after``.
+        one of them was heard for ``duplicate_ends_after``. So an answer of another server than the
+        known one may be the first of two: what it says is told by `tick`, once it is clear that
+        there is no other.
         """
-        admitted = self._admitted([answer])
-        if not admitted:
+        if not self._admitted([answer]):
             return []
-        duplicate = STATES[self.inventory.state[number]] == "DUPLICATE"
-        settings = self._settings
-        window = settings.duplicate_ends_after if duplicate else settings.answers_within
+        inventory, key = self.inventory, (number, answer.protocol)
+        here = np.array([number])
+        if STATES[inventory.state[number]] == "DUPLICATE":
+            self._note(here, answer, now)
+            if self._still_several(number, now) or len(self._waiting) >= MOST_WAITING:
+                self._waiting.pop(key, None)
+            else:
+                self._waiting.setdefault(key, (now, answer))
+            return []
         others = [
             Answer(seen.protocol, seen.host, seen.port, seen.host)
-            for seen in self.inventory.servers.of(number)
-            if now - seen.last <= window
+            for seen in inventory.servers.of(number)
+            if now - seen.last <= self._settings.answers_within
             and seen.protocol == answer.protocol
             and (seen.host, seen.port) != (answer.host, answer.port)
         ]
-        if duplicate and others:
-            self._note(np.array([number]), answer, now)
+        elsewhere = self._server(number, answer.protocol) not in {(0, 0), answer[1:3]}
+        if elsewhere and not others and len(self._waiting) < MOST_WAITING:
+            inventory.servers.add(here, answer.protocol, answer.host, answer.port, now)
+            self._waiting.setdefault(key, (now, answer))
             return []
-        return self._judge(number, [*admitted, *others][:2], now, fresh=1)
+        self._waiting.pop(key, None)
+        return self._judge(number, [answer, *others][:2], now, fresh=1)
+
+    def tick(self, now: float) -> list[Event]:
+        """What overheard answers say for which another one might have come."""
+        events: list[Event] = []
+        for key, (came, answer) in list(self._waiting.items()):
+            if now - came <= self._settings.answers_within:
+                break  # the others came later
+            del self._waiting[key]
+            if not self._still_several(key[0], now):
+                events += self._judge(key[0], [answer], now, seen=came)
+        return events
+
+    def forget(self, numbers: NDArray[np.integer]) -> None:
+        """These numbers will stand for other names."""
+        gone = set(numbers.tolist())
+        self._waiting = {key: each for key, each in self._waiting.items() if key[0] not in gone}
+        self.inventory.forget(numbers)
+
+    def _still_several(self, number: int, now: float) -> bool:
+        """Is it a duplicate of which two servers were heard not long ago."""
+        if STATES[self.inventory.state[number]] != "DUPLICATE":
+            return False
+        heard = [
+            seen.protocol
+            for seen in self.inventory.servers.of(number)
+            if now - seen.last <= self._settings.duplicate_ends_after
+        ]
+        return len(set(heard)) < len(heard)
 
     def judge_all(
         self, numbers: NDArray[np.integer], answer: Answer | None, now: float
@@ -187,6 +230,15 @@ class Pvs:
                 events += self._move_all(those, state, noticed, answer, now)
         return events
 
+    def admits(self, answer: Answer) -> bool:
+        """Is it of a server within the subnets, and from there?"""
+        return answer.host in self._subnets and answer.sender in self._subnets
+
+    @property
+    def misses(self) -> int:
+        """Searches in a row without an answer until a process variable is lost."""
+        return self._settings.misses
+
     def told(self, numbers: NDArray[np.integer], protocol: int, host: int, port: int) -> None:
         """An application says that it serves these. It is believed until a server answers."""
         if host in self._subnets:
@@ -201,16 +253,22 @@ class Pvs:
         """Those of servers within the subnets, each server once, in a fixed order."""
         kept: dict[object, Answer] = {}
         for answer in sorted(answers):
-            if answer.host in self._subnets and answer.sender in self._subnets:
+            if self.admits(answer):
                 kept.setdefault(answer.server, answer)
             else:
                 self.counts["answers_elsewhere"] += 1
         return list(kept.values())
 
     def _judge(
-        self, number: int, answers: Sequence[Answer], now: float, fresh: int | None = None
+        self,
+        number: int,
+        answers: Sequence[Answer],
+        now: float,
+        *,
+        fresh: int | None = None,
+        seen: float | None = None,
     ) -> list[Event]:
-        """The first ``fresh`` of ``answers``, all by default, came now."""
+        """The first ``fresh`` of ``answers``, all by default, came now, or when they were seen."""
         self.counts["searches_judged"] += 1
         per_protocol = [answer.protocol for answer in answers]
         most = max((per_protocol.count(protocol) for protocol in per_protocol), default=0)
@@ -220,7 +278,7 @@ class Pvs:
         state, kind = TRANSITIONS[before, noticed]
         old = [self._server(number, answer.protocol) for answer in answers]
         for answer in reversed(answers[:fresh]):
-            self._note(np.array([number]), answer, now)
+            self._note(np.array([number]), answer, now if seen is None else seen)
         events: list[Event] = []
         if kind:
             inventory.state[number] = STATES.index(state)
@@ -231,7 +289,14 @@ class Pvs:
             events.append(self._event(number, kind, told, now))
         if noticed == "one" and before != "DUPLICATE":
             events += [
-                self._event(number, "MOVED", {"from": _text(*place), "to": _place(answer)}, now)
+                replace(
+                    self._event(
+                        number, "MOVED", {"from": _text(*place), "to": _place(answer)}, now
+                    ),
+                    protocol=answer.protocol,
+                    host=answer.host,
+                    port=answer.port,
+                )
                 for answer, place in zip(answers, old, strict=True)
                 if place[0] and place != (answer.host, answer.port)
             ]

@@ -33,6 +33,11 @@ class World:
     def hear(self, host, **how):
         return self.kinds(self.pvs.overheard(self.number, answer(host, **how), self.now))
 
+    def pass_by(self, seconds):
+        """Time goes by, and nothing is heard."""
+        self.now += seconds
+        return self.kinds(self.pvs.tick(self.now))
+
     def kinds(self, events):
         self.events = events
         return [event.kind for event in events]
@@ -147,19 +152,77 @@ def test_no_loss_while_nobody_listens():
 def test_overheard_answers():
     world = World()
     assert world.hear(A) == ["FOUND"]
-    world.now += 60
-    assert world.hear(B) == ["MOVED"]
-    world.now += 0.1
-    assert world.hear(A) == ["DUPLICATE"]
-    for _ in range(20):
-        world.now += 60
-        assert world.hear(A) == []
-        world.now += 0.01
-        assert world.hear(B) == []
-    world.now += 250
+    assert world.pass_by(60) == []
+    assert world.hear(B) == []  # another may answer, too
+    assert world.pass_by(1) == []
+    assert world.pass_by(1.1) == ["MOVED"]
+    assert world.events[0].evidence == {"from": "10.0.0.1:5064", "to": "10.0.0.2:5064"}
+    assert world.inventory.last_seen[world.number] == T0 + 60
     assert world.hear(B) == []
-    world.now += 60
-    assert world.hear(B) == ["SINGLE_AGAIN"]
+    assert world.pass_by(10) == []
+
+
+@pytest.mark.parametrize("order", [(A, B), (B, A)])
+def test_overheard_duplicates_are_that_and_nothing_else_in_any_order(order):
+    world = World()
+    world.hear(A)
+    world.pass_by(60)
+    kinds = []
+    for host in order:
+        kinds += world.hear(host)
+        world.now += 0.1
+    assert kinds == ["DUPLICATE"]
+    # However long nobody asked: both answer again.
+    for _ in range(5):
+        assert world.pass_by(1000) == []
+        for host in order:
+            assert world.hear(host) == []
+            world.now += 0.1
+    assert world.pass_by(10) == []
+    assert world.state == "DUPLICATE"
+    # One is gone.
+    world.hear(A)
+    assert world.pass_by(200) == []
+    world.hear(A)
+    assert world.pass_by(90) == []
+    assert world.pass_by(100) == []
+    world.hear(A)
+    assert world.pass_by(3) == ["SINGLE_AGAIN"]
+    assert (world.state, int(world.inventory.host[world.number])) == ("ONLINE", A)
+
+
+def test_overheard_duplicates_of_one_protocol_are_not_single_by_the_other():
+    world = World()
+    pva = {"port": 5075, "protocol": PVA}
+    assert world.hear(A) == ["FOUND"]
+    assert world.hear(A, **pva) == []
+    assert world.hear(B, **pva) == ["DUPLICATE"]
+    world.now += 5
+    assert world.hear(A) == []
+    assert world.pass_by(10) == []
+    assert world.state == "DUPLICATE"
+
+
+def test_what_an_own_search_says_goes_before_what_is_overheard():
+    world = World()
+    world.search(A)
+    world.pass_by(60)
+    world.hear(B)
+    assert world.search(A, B) == ["DUPLICATE"]
+    assert world.pass_by(10) == []
+    world.search(A)
+    world.pass_by(60)
+    world.hear(B)
+    world.pvs.forget(world.numbers)
+    assert world.pass_by(10) == []
+
+
+def test_each_move_tells_its_own_server():
+    world = World()
+    world.search(A, answer(A, 5075, PVA, guid=b"g" * 12))
+    assert world.search(B, answer(B, 5075, PVA, guid=b"h" * 12)) == ["MOVED", "MOVED"]
+    told = [(event.protocol, event.host, event.port) for event in world.events]
+    assert told == [(CA, B, 5064), (PVA, B, 5075)]
 
 
 def test_invalid_until_it_is_served():
