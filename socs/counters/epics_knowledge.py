@@ -66,11 +66,15 @@ EPICS_KNOWLEDGE = (
 
 EPICS_SEARCHES = (
     Counter("searches_wished", "names", "that gateways were asked to search for"),
-    Counter("searches_conclusive", "names", "of these, of which all gateways told what came of it"),
+    Counter(
+        "searches_conclusive",
+        "names",
+        "of these, that were found, or by no gateway, of which one hears the server",
+    ),
     Counter(
         "searches_inconclusive",
         "names",
-        "of these, of which some gateway did not; without an answer they say nothing",
+        "of these, of which some gateway told nothing; they say nothing",
         "see if gateways search at all, and if they are up",
     ),
     Counter("searches_again", "names", "of these, that were not found the first time"),

@@ -18,6 +18,7 @@ from socs.epics.summary import Beat, Summary, Told
 from socs.epics.texts import packed
 from socs.epics.track.applications import Application, Applications
 from socs.epics.track.beacons import Beacons
+from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import CA, PVA, Event
 from socs.epics.track.pvs import Answer, Pvs
 from socs.errors import PeerError
@@ -45,6 +46,7 @@ class Feeding:
 
     Args:
         pvs, beacons, applications: who gets it; ``pvs`` has the inventory.
+        sight: learns which hosts each gateway hears.
         window: two gateways' clocks agree by this [s].
 
     Attributes:
@@ -52,11 +54,17 @@ class Feeding:
     """
 
     def __init__(
-        self, pvs: Pvs, beacons: Beacons, applications: Applications, window: float
+        self,
+        pvs: Pvs,
+        beacons: Beacons,
+        applications: Applications,
+        *,
+        sight: Coverage,
+        window: float,
     ) -> None:
         self.counts = dict.fromkeys(COUNTS, 0)
         self._pvs, self._beacons, self._applications = pvs, beacons, applications
-        self._window, self._routes = window, Routes(window)
+        self._sight, self._window, self._routes = sight, window, Routes(window)
 
     @property
     def _inventory(self) -> Inventory:
@@ -117,6 +125,7 @@ class Feeding:
         self.counts["beats_told"] += len(summary.beats)
         for beat in sorted(summary.beats, key=lambda each: each.time):
             time = max(join.our(beat.time), join.began)
+            self._sight.heard(summary.gateway, beat.host)
             if self._routes.admits((beat.kind, beat.host, beat.port), summary.gateway, time):
                 events += self._beat(beat, time)
             else:
@@ -152,6 +161,8 @@ class Feeding:
         order = np.argsort(times, kind="stable")
         rows, times = rows[order], times[order]
         hosts, ports = rows["sender"].tolist(), rows["port"].tolist()
+        for host in set(hosts):
+            self._sight.heard(summary.gateway, host)
         admitted = np.array(
             [
                 self._routes.admits((protocol, host, port), summary.gateway, time)

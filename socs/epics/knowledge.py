@@ -10,7 +10,8 @@ Trackers live in the time up to which every live gateway has reported, by our cl
 is silent for too long is blind, and not waited for.
 
 Requests count as often as gateways tell of them: let no two of them hear the same clients. All else
-may be heard by several.
+may be heard by several. A process variable that no gateway finds is lost only if one of those that
+say so hears its server.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from socs.epics.decode.heartbeat import WITH_LINES, Heartbeat
+from socs.epics.decode.heartbeat import WITH_LINES, WITHOUT_NAMES, Heartbeat
 from socs.epics.feeding import Feeding
 from socs.epics.inventory import Inventory, InventoryLimits
 from socs.epics.joining import Join, Joined
@@ -139,10 +140,12 @@ class Knowledge:
         self.beacons = Beacons(track, self.sight)
         self.applications = Applications(track, self.sight)
         self.hosts = Hosts(self.beacons, self.applications, self.sight, track)
-        self.searches = OwnSearches(self.pvs, settings.search, track, secret)
+        self.searches = OwnSearches(self.pvs, settings.search, self.sight, seed=secret)
         self.joins: dict[str, Join] = {}
         self.lines: dict[tuple[int, int], Told] = {}
-        self._feeding = Feeding(self.pvs, self.beacons, self.applications, settings.window)
+        self._feeding = Feeding(
+            self.pvs, self.beacons, self.applications, sight=self.sight, window=settings.window
+        )
         self._counts = dict.fromkeys(COUNTS, 0)
         self._now = self._horizon = self._ticked = -math.inf
         self._resynced: dict[str, float] = {}
@@ -325,7 +328,7 @@ class Knowledge:
             return []
         self._ticked = self._horizon
         events: list[Event] = [*self.beacons.tick(self._ticked), *self.pvs.tick(self._ticked)]
-        events += self.applications.tick(self._ticked)
+        events += [*self.applications.tick(self._ticked), *self.pvs.tick(self._ticked)]
         self._watch(events, "")
         return events + self.hosts.judge(self._ticked)
 
@@ -342,7 +345,8 @@ class Knowledge:
         if not self.settings.ask or app is None or not isinstance(app.told, Heartbeat):
             return
         host, port, sequence = app.beat.host, app.sender, app.beat.sequence
-        self._asks[host, port, "names"] = Ask(gateway, "names", host, port, sequence)
+        if app.told.version != WITHOUT_NAMES:
+            self._asks[host, port, "names"] = Ask(gateway, "names", host, port, sequence)
         if app.told.version == WITH_LINES:
             self._asks[host, port, "lines"] = Ask(gateway, "lines", host, port, sequence)
 

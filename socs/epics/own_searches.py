@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from socs.epics.networks import Networks
 from socs.epics.polling import Polling, PollSettings
 from socs.epics.search import Priority
 from socs.epics.searches import Searched, Searches
 from socs.epics.summary import Found
+from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import CA, PVA, Event
 from socs.epics.track.pvs import STATES, Answer, Pvs
-from socs.epics.track.settings import TrackSettings
 from socs.epics.wishes import Search
 from socs.errors import ConfigError
 
@@ -77,7 +76,7 @@ class OwnSearches:
     Args:
         pvs: process variables.
         settings: see there.
-        track: thresholds of ``pvs``.
+        sight: knows what each gateway hears.
         seed: of what is drawn by lot.
 
     Attributes:
@@ -87,13 +86,12 @@ class OwnSearches:
     """
 
     def __init__(
-        self, pvs: Pvs, settings: OwnSearchSettings, track: TrackSettings, seed: int
+        self, pvs: Pvs, settings: OwnSearchSettings, sight: Coverage, *, seed: int
     ) -> None:
         self.polling = Polling(pvs, settings.poll, seed)
         self.gateways: Sequence[str] = ()
         self.counts = dict.fromkeys(COUNTS, 0)
-        self._pvs, self._settings, self._misses = pvs, settings, track.misses
-        self._subnets = Networks(track.subnets, "subnets")
+        self._pvs, self._settings, self._sight = pvs, settings, sight
         self._searches = Searches(settings.timeout, settings.most)
         self._again: deque[tuple[float, bytes]] = deque()
         self._changed: set[ServerKey] = set()
@@ -177,11 +175,12 @@ class OwnSearches:
         return [event for result in results for event in self._judge(result, now)]
 
     def _judge(self, result: Searched, now: float) -> list[Event]:
-        self.counts["searches_conclusive" if result.conclusive else "searches_inconclusive"] += 1
         number = self._pvs.inventory.names.number(result.name)
+        says = bool(result.answers) or (result.conclusive and self._hear(result.gateways, number))
+        self.counts["searches_conclusive" if says else "searches_inconclusive"] += 1
         if number < 0:
             return []
-        if not (result.answers or result.conclusive):
+        if not says:
             self.polling.unknown(number, now)
             return []
         blind = self._pvs.counts["searches_blind"]
@@ -189,18 +188,20 @@ class OwnSearches:
         if self._pvs.counts["searches_blind"] > blind:
             self.polling.unknown(number, now)
             return events
-        answers = [each for each in result.answers if self._admits(each)]
+        answers = [each for each in result.answers if self._pvs.admits(each)]
         if not answers and self._may_be_there(number) and len(self._again) < MOST_AGAIN:
             self._again.append((now + self._settings.again_after, result.name))
         return events + self.polling.searched(number, answers, result.ended)
 
-    def _admits(self, answer: Answer) -> bool:
-        return answer.host in self._subnets and answer.sender in self._subnets
+    def _hear(self, gateways: Iterable[str], number: int) -> bool:
+        """Does one of these hear the server that had this name, if there was one?"""
+        host = int(self._pvs.inventory.host[number]) if number >= 0 else 0
+        return not host or any(self._sight.hears(gateway, host) for gateway in gateways)
 
     def _may_be_there(self, number: int) -> bool:
         """It was there, and was not found, but not often enough to say that it is lost."""
         inventory = self._pvs.inventory
-        return inventory.state[number] in _SERVED and inventory.misses[number] < self._misses
+        return inventory.state[number] in _SERVED and inventory.misses[number] < self._pvs.misses
 
     # -- what to search for -----------------------------------------------------------------------
 

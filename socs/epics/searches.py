@@ -26,7 +26,8 @@ class Searched:
         name: that was searched for.
         answers: of all gateways.
         asked, ended: when the first gateway asked, and when the last one was done, UNIX time [s].
-        conclusive: every gateway that could tell did; without answers the name has no server.
+        conclusive: every gateway that could tell did.
+        gateways: those that told.
     """
 
     name: bytes
@@ -34,6 +35,7 @@ class Searched:
     asked: float
     ended: float
     conclusive: bool
+    gateways: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -49,7 +51,9 @@ class _Open:
 
     def result(self) -> Searched:
         conclusive = bool(self.told) and not self.awaited
-        return Searched(self.name, tuple(self.answers), self.asked, self.ended, conclusive)
+        gateways = frozenset(gateway for gateway, _ in self.told)
+        answers = tuple(self.answers)
+        return Searched(self.name, answers, self.asked, self.ended, conclusive, gateways)
 
 
 class Searches:

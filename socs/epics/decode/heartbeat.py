@@ -25,6 +25,7 @@ from socs.errors import Malformed, TooLarge
 LIST_PVS, NETSTAT = 0x4DA3B921, 0x7F201C3B
 LAST_LINE = "__NONE__"  # instead of a line: there are no more
 WITH_LINES = "2.0"  # the version that answers NETSTAT
+WITHOUT_NAMES = "3.0"  # the version that has no names to list
 MOST_BYTES = 9_000  # of a datagram
 LONGEST_TEXT = 1_024  # characters of one value
 MOST_NAMES = 1_000  # in one answer; there are ten

@@ -1,30 +1,31 @@
-"""What several gateways have seen together: a host was seen while any that hears it listened."""
+"""What several gateways have seen together: a host was seen while any that hears it listened.
+
+A gateway hears the hosts of its networks. One that does not say which these are hears the hosts
+that it has heard, and those that no gateway has heard.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from socs.epics.networks import Networks
 from socs.epics.track.sight import Sight
 
 MOST_INTERVALS = 64  # of one gateway; of what was before, nothing is said
-MOST_HOSTS = 65_536  # whose answers are remembered until something changes
+MOST_HOSTS = 65_536  # that are remembered
 
 Interval = tuple[float, float]  # from, to; to is infinite while it lasts
 
 
 @dataclass(eq=False)
 class _Ear:
-    """What one gateway hears, and when it listened, in order."""
+    """What one gateway hears, if it is known, and when it listened, in order."""
 
     networks: Networks | None
     intervals: deque[Interval] = field(default_factory=lambda: deque(maxlen=MOST_INTERVALS))
-
-    def hears(self, host: int) -> bool:
-        return self.networks is None or host in self.networks
 
 
 class Coverage(Sight):
@@ -38,6 +39,22 @@ class Coverage(Sight):
         super().__init__(since)
         self._ears: dict[tuple[str, tuple[str, ...]], _Ear] = {}
         self._since_of: dict[int, float] = {}
+        self._heard_by: dict[int, frozenset[str]] = {}
+
+    def heard(self, gateway: str, host: int) -> None:
+        """A gateway hears this host."""
+        known = self._heard_by.get(host, frozenset())
+        if gateway in known or (not known and len(self._heard_by) >= MOST_HOSTS):
+            return
+        self._heard_by[host] = known | {gateway}
+        self._since_of.pop(host, None)
+
+    def hears(self, gateway: str, host: int) -> bool:
+        """Does a gateway hear this host, while it listens?"""
+        return any(
+            name == gateway and self._hears(name, ear, host)
+            for (name, _), ear in self._ears.items()
+        )
 
     def listens(self, gateway: str, start: float, networks: Sequence[str] = ()) -> None:
         """From ``start`` on a gateway listens to ``networks``; to all if none is given."""
@@ -96,5 +113,12 @@ class Coverage(Sight):
 
     def _heard(self, host: int) -> Iterator[Interval]:
         """All times in which it was heard."""
-        ears: Iterable[_Ear] = (ear for ear in self._ears.values() if ear.hears(host))
-        return (interval for ear in ears for interval in ear.intervals)
+        for (name, _), ear in self._ears.items():
+            if self._hears(name, ear, host):
+                yield from ear.intervals
+
+    def _hears(self, gateway: str, ear: _Ear, host: int) -> bool:
+        if ear.networks is not None:
+            return host in ear.networks
+        known = self._heard_by.get(host)
+        return known is None or gateway in known
