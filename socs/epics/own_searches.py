@@ -148,6 +148,10 @@ class OwnSearches:
         self._refused[wish.gateway] = now + self._settings.retry_after
         return self.without(wish.gateway, now, wish.names)
 
+    def listens_again(self, gateway: str) -> None:
+        """A gateway is there again: it may be asked, whatever it refused before."""
+        self._refused.pop(gateway, None)
+
     def tick(self, now: float) -> list[Event]:
         """Search for what is due."""
         events = self._judge_all(self._searches.tick(now), now)
