@@ -66,6 +66,7 @@ class PVGateway:
 
         gateway = Gateway(self.settings, offer, self._report)
         gateway.start()
+        self.feeds.begin()
         self.gateway = gateway
         return gateway
 

@@ -11,6 +11,11 @@ EPICS_GATHERING = (
     Counter("requests_named", "requests", "told with their name and source"),
     Counter("requests_own", "requests", "of this gateway's own searches; left out"),
     Counter(
+        "requests_relayed",
+        "requests",
+        "captured again, as a server of PV Access passed them on within its host; left out",
+    ),
+    Counter(
         "requests_nameless_fast",
         "requests",
         "told with their source only: there were too many new names in a second",
@@ -46,6 +51,9 @@ EPICS_GATHERING = (
     ),
     Counter("beacons_gathered", "beacons", "told, one by one"),
     Counter(
+        "beacons_relayed", "beacons", "captured again, from a repeater to its clients; left out"
+    ),
+    Counter(
         "beacons_not_told",
         "beacons",
         "beyond what one summary takes; left out",
@@ -70,10 +78,18 @@ EPICS_GATHERING_CONSERVATION = (
     Conservation(("datagrams_gathered",), ("ca_datagrams", "pva_datagrams", "heartbeat_datagrams")),
     Conservation(
         ("ca_requests", "pva_requests"),
-        ("requests_named", "requests_own", "requests_nameless_fast", "requests_nameless_full"),
+        (
+            "requests_named",
+            "requests_own",
+            "requests_relayed",
+            "requests_nameless_fast",
+            "requests_nameless_full",
+        ),
     ),
     Conservation(("answers_heard",), ("answers_matched", "answers_denied", "answers_unmatched")),
-    Conservation(("ca_beacons", "pva_beacons"), ("beacons_gathered", "beacons_not_told")),
+    Conservation(
+        ("ca_beacons", "pva_beacons"), ("beacons_gathered", "beacons_relayed", "beacons_not_told")
+    ),
     Conservation(
         ("heartbeat_datagrams",),
         (

@@ -33,6 +33,11 @@ class Asked:
     counts: Positions
     channels: NDArray[np.uint32]
 
+    def only(self, wanted: NDArray[np.bool_]) -> Asked:
+        """The ``wanted`` requests, bool (r,)."""
+        some = (self.rows[wanted], self.words, self.at[wanted], self.counts[wanted])
+        return Asked(self.keys, *some, self.channels[wanted])
+
 
 def asked_ca(datagrams: Datagrams, messages: CaMessages) -> Asked:
     """The requests in ``messages``, which were decoded from ``datagrams``."""

@@ -104,6 +104,10 @@ class GatewayFeeds:
                 counters.add(name)
                 self._room.notify()
 
+    def begin(self) -> None:
+        """Counters begin anew."""
+        self._before = None
+
     def update(self, numbers: Mapping[str, int], now: float) -> None:
         """Publish rates and losses since the last time. In the reactor's thread.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from socs.epics.asking import AskingSettings
 from socs.epics.gateway_settings import GatewaySettings
-from socs.epics.gathering import GatheringSettings
+from socs.epics.gathering_settings import GatheringSettings
 from socs.epics.limiter import MOST_PER_SECOND
 from socs.epics.listening import EVERYWHERE, WAYS
 from socs.epics.ports import EpicsPorts
@@ -50,6 +50,7 @@ def gateway_settings(args: argparse.Namespace) -> GatewaySettings:
                 names=args.max_names,
                 new_names=args.max_new_names,
                 server_port=args.port_ca,
+                beacon_port=args.port_beacons,
                 magic=args.alive_magic,
             ),
             search=SearchSettings(

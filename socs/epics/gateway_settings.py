@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from socs.epics.asking import AskingSettings
-from socs.epics.gathering import GatheringSettings
+from socs.epics.gathering_settings import GatheringSettings
 from socs.epics.listening import EVERYWHERE, Wanted
 from socs.epics.networks import Networks
 from socs.epics.ports import EpicsPorts

@@ -13,7 +13,6 @@ else, and the time since the last summary, is in the last one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,7 @@ from socs.epics.adding_up import Divided, FewRows, Pairs, Rows, rows_of, times_o
 from socs.epics.asked import Asked, asked_ca, asked_pva
 from socs.epics.decode import alive, ca, heartbeat, pva
 from socs.epics.decode.words import Tally
-from socs.epics.name_rule import NameRule
-from socs.epics.names import MOST_NAMES as MOST_NUMBERS
+from socs.epics.gathering_settings import GatheringSettings
 from socs.epics.names import NameTable
 from socs.epics.open_requests import OpenRequests
 from socs.epics.sources import Keys, Sources, keys_of
@@ -33,7 +31,6 @@ from socs.epics.summary import (
     CA_BEACONS,
     MOST_NAMES,
     MOST_ROWS,
-    MOST_SOURCES,
     PVA_BEACONS,
     Beat,
     Found,
@@ -41,59 +38,14 @@ from socs.epics.summary import (
     Told,
 )
 from socs.epics.track.events import CA, PVA
-from socs.errors import ConfigError, PeerError
+from socs.errors import PeerError
 from socs.wire.batch import Batch
 from socs.wire.captured import CapturedBatch
 
+__all__ = ["Gathering", "GatheringSettings"]
+
 SHOWN = 32  # bytes of a faulty datagram that are shown
 _SAME_ANSWER = ("name", "protocol", "host", "port", "sender", "guid")
-
-
-@dataclass(frozen=True)
-class GatheringSettings:
-    """How much is told.
-
-    Attributes:
-        names: of one epoch.
-        new_names: most new names in a second; a request beyond that counts for its source only.
-        sources: told apart in one summary; the requests of others are those of source 0.0.0.0:0.
-        pairs: different ones of name and source in one summary; further requests, until it is
-            taken, count for their source only.
-        rows: of beacons, answers and heartbeats each, in one summary; more are left out.
-        findings: results of our own searches and questions that wait for their summary.
-        heartbeat_bytes: of heartbeats in one summary.
-        rule: where a name ends.
-        server_port: what a Channel Access server means that does not say its port.
-        magic: of ``alive`` records that are taken; None takes any.
-
-    Raises:
-        ConfigError: a value is not possible.
-    """
-
-    names: int = 1_000_000
-    new_names: int = 200_000
-    sources: int = 16_384
-    pairs: int = 1 << 20
-    rows: int = MOST_ROWS
-    findings: int = 65_536
-    heartbeat_bytes: int = 1 << 20
-    rule: NameRule = field(default_factory=NameRule)
-    server_port: int = ca.SERVER_PORT
-    magic: int | None = None
-
-    def __post_init__(self) -> None:
-        limits = {
-            "names": MOST_NUMBERS,
-            "new_names": MOST_NUMBERS,
-            "sources": MOST_SOURCES - 1,
-            "pairs": 1 << 24,
-            "rows": MOST_ROWS,
-            "findings": 1 << 20,
-            "heartbeat_bytes": 1 << 24,
-        }
-        for name, most in limits.items():
-            if not 0 < getattr(self, name) <= most:
-                raise ConfigError(f"{name}: {getattr(self, name)} is not from 1 to {most}")
 
 
 class Gathering:
@@ -158,10 +110,21 @@ class Gathering:
 
     def ca(self, batch: Batch) -> None:
         """Datagrams of Channel Access: searches, answers, beacons."""
+        self._ca(batch)
+
+    def beacons(self, batch: Batch) -> None:
+        """The same, from the port where mostly beacons come; some by way of a repeater."""
+        self._ca(batch, relays=True)
+
+    def _ca(self, batch: Batch, *, relays: bool = False) -> None:
         found = ca.decode(batch, server_port=self._settings.server_port)
         self._count(batch, found.tally)
         numbers = self._requests(batch, asked := asked_ca(batch, found))
         beacons = found.beacons
+        if relays and isinstance(batch, CapturedBatch):
+            first_hand = batch.to_ports[beacons["datagram"]] == self._settings.beacon_port
+            self.tally.add("beacons_relayed", int(np.count_nonzero(~first_hand)))
+            beacons = beacons[first_hand]
         rows = rows_of(CA_BEACONS, beacons, batch, beacons["datagram"], ("id", "minor"))
         self._beacons(self._ca_beacons, rows)
         if isinstance(batch, CapturedBatch):
@@ -169,15 +132,16 @@ class Gathering:
         answers = found.responses
         self._answered(batch, CA, answers, answers["cid"])
 
-    def beacons(self, batch: Batch) -> None:
-        """The same, from the port where mostly beacons come."""
-        self.ca(batch)
-
     def pva(self, batch: Batch) -> None:
         """Datagrams of PV Access: searches, answers, beacons."""
         found = pva.decode(batch)
         self._count(batch, found.tally)
-        numbers = self._requests(batch, asked := asked_pva(batch, found))
+        asked = asked_pva(batch, found)
+        relayed = None
+        if isinstance(batch, CapturedBatch) and len(found.origins):
+            # A server passed them on to others on its host; they were captured when they came.
+            relayed = np.isin(asked.rows, found.origins["datagram"])
+        numbers = self._requests(batch, asked, relayed)
         beacons = found.beacons
         fields = ("changes", "sequence", "guid")
         self._beacons(
@@ -232,19 +196,27 @@ class Gathering:
         for cause, row in found.examples.items():
             self.faults[cause] = f"{batch.sender(row)}: {batch.datagram(row)[:SHOWN].hex(' ')}"
 
-    def _requests(self, batch: Batch, asked: Asked) -> NDArray[np.int32]:
+    def _requests(
+        self, batch: Batch, asked: Asked, relayed: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int32]:
         """Add up requests; the number of the name of each, -1 if it has none."""
+        left_out = np.zeros(len(asked.rows), np.bool_)
+        if len(self.own):
+            left_out = np.isin(asked.keys, self.own)[asked.rows]
+            self.tally.add("requests_own", int(np.count_nonzero(left_out)))
+        if relayed is not None:
+            self.tally.add("requests_relayed", int(np.count_nonzero(relayed & ~left_out)))
+            left_out |= relayed
+        if not left_out.any():
+            return self._add_up(batch, asked)
+        numbers = np.full(len(asked.rows), -1, np.int32)
+        kept = ~left_out
+        numbers[kept] = self._add_up(batch, asked.only(kept))
+        return numbers
+
+    def _add_up(self, batch: Batch, asked: Asked) -> NDArray[np.int32]:
         if not len(asked.rows):
             return np.zeros(0, np.int32)
-        ours = np.isin(asked.keys, self.own)[asked.rows] if len(self.own) else None
-        if ours is not None and ours.any():
-            self.tally.add("requests_own", int(np.count_nonzero(ours)))
-            rest = ~ours
-            numbers = np.full(len(ours), -1, np.int32)
-            some = (asked.rows[rest], asked.words, asked.at[rest], asked.counts[rest])
-            only = Asked(asked.keys, *some, asked.channels[rest])
-            numbers[rest] = self._requests(batch, only) if rest.any() else numbers[rest]
-            return numbers
         numbers = self._numbers(asked, batch.received)
         keys, source = np.unique(asked.keys, return_inverse=True)
         of_requests = source[asked.rows]

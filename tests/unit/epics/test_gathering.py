@@ -252,6 +252,32 @@ def test_own_searches_are_left_out():
     assert heard.tally.counts["requests_own"] == 3
 
 
+def test_what_a_repeater_passes_on_was_heard_before():
+    heard = gathering()
+    sent = (SERVER, 5064, "10.0.0.255", 5065, beacon(3))
+    relayed = ("127.0.0.1", 5065, "127.0.0.1", 40000, beacon(3, host=address(SERVER)))
+    heard.beacons(captured(sent, relayed))
+    (row,) = only(heard.take(NOW)).ca_beacons
+    assert row["sender"] == address(SERVER)
+    assert heard.tally.counts["beacons_relayed"] == 1
+    heard.beacons(batch([beacon(4)], NOW))  # a socket tells no destination
+    assert len(only(heard.take(NOW)).ca_beacons) == 1
+
+
+def test_what_a_server_of_pv_access_passes_on_was_captured_before():
+    search = epics_pva.search([(7, b"A")], port=4000)
+    again = epics_pva.origin(SERVER) + epics_pva.search([(7, b"A")], host=CLIENT, port=4000)
+    heard = gathering()
+    heard.pva(
+        captured((CLIENT, 4000, SERVER, 5076, search), (SERVER, 5076, "224.0.0.128", 5076, again))
+    )
+    summary = only(heard.take(NOW))
+    assert summary.sources.tolist() == [(address(CLIENT), 4000, 1, 1)]
+    assert heard.tally.counts["requests_relayed"] == 1
+    heard.pva(batch([(SERVER, 5076, again)], NOW))  # by a socket, which may not get the first one
+    assert only(heard.take(NOW)).sources.tolist() == [(address(CLIENT), 4000, 1, 1)]
+
+
 def test_findings_wait_for_room_up_to_a_limit():
     heard = gathering(findings=s.MOST_ROWS + 1)
     found = s.Found(CA, b"A", (), 3, NOW, NOW)

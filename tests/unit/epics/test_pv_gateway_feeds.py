@@ -170,6 +170,10 @@ def test_rates_and_losses_are_those_since_the_last_time(feeds: Feeds) -> None:
     feeds.agent.attached = True
     feeds.feeds.update(later | {"kernel_drops": 5}, 104.0)
     assert feeds.agent.recorded[-1]["data"]["kernel_drops"] == 2.0
+    feeds.feeds.begin()  # of another gateway
+    told = len(feeds.agent.recorded)
+    feeds.feeds.update(numbers, 105.0)
+    assert len(feeds.agent.recorded) == told
 
 
 def test_fields_are_those_of_the_documentation() -> None:
