@@ -298,6 +298,7 @@ class Knowledge:
         if join.boot != before.boot:
             events += self.searches.without(name, join.ended)
         if joined.apart or not before.live:
+            self.searches.listens_again(name)
             told: dict[str, int | float | str] = {"gateway": name, "from": start}
             if joined.apart and before.boot:
                 told |= {"blind_from": before.ended, "missed": joined.missed}
