@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from socs.cli import epics_cainfo
+from socs.cli import epics_cainfo, epics_replay
 
-COMMANDS = (epics_cainfo,)
+COMMANDS = (epics_cainfo, epics_replay)
 
 
 def add_parser(commands: Any) -> None:

@@ -29,7 +29,7 @@ from socs.epics.track.pvs import Pvs
 
 Row = dict[str, Any]
 
-_SUBJECTS: dict[type[Event], str] = {
+SUBJECTS: dict[type[Event], str] = {
     PvEvent: "pv",
     PvsEvent: "pvs",
     ServerEvent: "server",
@@ -220,7 +220,7 @@ def event_row(event: Event) -> Row:
     """An event: what happened, why we say so, and what we saw."""
     row: Row = {
         "time": event.time,
-        "subject": _SUBJECTS.get(type(event), "other"),
+        "subject": SUBJECTS.get(type(event), "other"),
         "kind": event.kind,
         "cause": event.cause,
         "protocol": protocol_text(getattr(event, "protocol", 0)),

@@ -57,6 +57,7 @@ class PcapFile(Closing):
         counters: where to count; must have those of `socs.counters.PCAP`.
 
     Attributes:
+        size, read_to: of the file, and how far it was read [bytes].
         cut_off: what is missing at the end, for a person; empty if nothing is. Known when all
             batches are read.
 
@@ -85,6 +86,7 @@ class PcapFile(Closing):
         except (OSError, ValueError) as error:
             raise ConfigError(f"file: cannot read {path}: {error}") from error
         self._room = np.zeros(0, np.uint8)
+        self.size, self.read_to = len(self._memory), 0
 
     @property
     def cut_off(self) -> str:
@@ -102,6 +104,7 @@ class PcapFile(Closing):
         """
         for records in walk(self._memory, self._end, self._batch):
             yield from self._batches_of(records)
+            self.read_to = int(records.starts[-1] + records.kept[-1])
 
     def close(self) -> None:
         """Let go of the file. Batches of it may live on."""
