@@ -200,6 +200,34 @@ def test_long_values_are_cut_and_their_lengths_told(site, channels):
     assert (pva["count"], pva["length"]) == (count, count)
 
 
+def test_structures_of_pv_access_that_are_no_plain_values(own_site):
+    server = own_site._run("odd", "tests.odd_pva_server", [own_site.prefix], "", {})
+    port = json.loads(own_site._line_of("odd", server, "serving "))["pva"]
+    expected = {
+        "table": ("structure", {"n": [1], "name": ["one"]}),
+        "free": ("structure", {"a": 5, "b": {"c": [1.0, 2.0], "d": "any"}}),
+        "union": ("union", ["one", "two"]),
+        "parts": ("structure[]", [{"x": 1.0}, {"x": "NaN"}]),
+        "odd_alarm": ("double", 2.0),
+        "odd_time": ("double", 0.0),
+        "image": ("union", [0, 1, 2]),
+        "strings": ("string[]", ["one", "two\x1b", "three"]),
+        "boolean": ("boolean", True),
+        "big": ("ulong", 2**64 - 1),
+    }
+    address = f"{LOOPBACK}:{port}"
+    questions = [Question(own_site.prefix + end, "pva", address) for end in expected]
+    with ChannelInfo(AddressLists(), protocols=["pva"]) as channels:
+        answers = channels.ask(questions, timeout=10, most_elements=3)
+    assert [each["reason"] for each in answers] == [""] * len(expected)
+    found = dict(zip(expected, answers, strict=True))
+    assert {end: (each["type"], each["value"]) for end, each in found.items()} == expected
+    assert found["image"]["length"] == 12
+    assert found["free"]["structure"] == "my:type/X:1.0"
+    assert found["odd_time"]["time_ns"] is found["odd_time"]["precision"] is None
+    assert found["odd_time"]["limits"] == {"display": [None, 3.0]}
+
+
 # -- who is asked ---------------------------------------------------------------------------------
 
 
@@ -217,11 +245,11 @@ def test_a_server_that_is_given_is_asked_without_any_search(site):
 def test_only_the_server_that_is_given_answers(site, channels):
     name = site.prefix + "caproto:float"
     ca, pva = channels.ask(
-        [direct(site, "softioc", name), direct(site, "softioc", name, "pva")], timeout=1
+        [direct(site, "softioc", name), direct(site, "softioc", name, "pva")], timeout=2
     )
     assert (ca["state"], ca["reason"]) == ("disconnected", "the server does not have it")
     assert pva["state"] == "disconnected"
-    assert pva["reason"] == "the server does not have it, or does not answer (within 1 s)"
+    assert pva["reason"] == "the server does not have it, or does not answer (within 2 s)"
 
 
 def test_a_name_that_two_servers_have_is_told_with_both(own_site):
@@ -256,9 +284,9 @@ def test_an_ioc_that_is_killed_or_frozen(own_site, server):
         both = [direct(own_site, "one", name), direct(own_site, "other", own_site.prefix + "B")]
         assert [each["value"] for each in channels.ask(both, timeout=10)] == [1.5, 1.5]
         own_site.freeze("one")
-        frozen, other = channels.ask(both, timeout=1)
+        frozen, other = channels.ask(both, timeout=2)
         assert (frozen["state"], frozen["value"]) == ("disconnected", None)
-        assert frozen["reason"] == "the server does not answer (within 1 s)"
+        assert frozen["reason"] == "the server does not answer (within 2 s)"
         assert other["value"] == 1.5
         own_site.thaw("one")
         assert [each["value"] for each in channels.ask(both, timeout=10)] == [1.5, 1.5]
@@ -440,7 +468,7 @@ def test_the_command_prints_what_is_told(site, monkeypatch, capsys):
     assert lines["alarm limits"] == "- to 10.0"
     server = f"{LOOPBACK}:{site.ports_of('p4p')['pva']}"
     odd, missing = site.prefix + "p4p:enum", site.prefix + "MISSING"
-    asked = ["--protocol", "pva", "--server", server, "--timeout", "1", odd, missing]
+    asked = ["--protocol", "pva", "--server", server, "--timeout", "2", odd, missing]
     assert main(["epics", "cainfo", "--json", *asked]) == 1
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert (first["name"], first["text"]) == (odd, "On")

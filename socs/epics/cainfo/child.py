@@ -77,10 +77,10 @@ class Servers:
         for making in self._known.values():
             making.cancel()  # if there was no room until now
         made = await asyncio.gather(*self._known.values(), return_exceptions=True)
-        for server in made:
-            if not isinstance(server, BaseException):
-                self._room.release()
-                await server.close()
+        servers = [each for each in made if not isinstance(each, BaseException)]
+        for _ in servers:
+            self._room.release()
+        await asyncio.gather(*(each.close() for each in servers), return_exceptions=True)
 
 
 class Child:

@@ -12,7 +12,7 @@ from p4p.client.raw import Context
 from socs.epics.cainfo.addresses import Destination
 from socs.epics.cainfo.connecting import connect, words
 from socs.epics.cainfo.messages import PvInfo
-from socs.epics.cainfo.values import number, pair, plain, text
+from socs.epics.cainfo.values import pair, plain, text
 from socs.errors import PeerError
 from socs.problems import printable
 
@@ -131,12 +131,12 @@ def _add(info: PvInfo, told: Any, most_elements: int) -> None:
         info.status = _word(STATUSES, alarm.get("status"))
         info.message = text(str(alarm.get("message", "")))
     stamp = _part(fields, "timeStamp")
-    seconds, ns = stamp.get("secondsPastEpoch", 0), stamp.get("nanoseconds", 0)
-    if (seconds, ns) not in {(0, 0), (EPICS_EPOCH, 0)}:
-        info.time_ns = seconds * 10**9 + ns
+    seconds, ns = _whole(stamp, "secondsPastEpoch"), _whole(stamp, "nanoseconds")
+    if seconds and (seconds, ns) != (EPICS_EPOCH, 0):
+        info.time_ns = seconds * 10**9 + (ns or 0)
     info.units = printable(text(str(display.get("units", ""))))
     info.description = text(str(display.get("description", "")))
-    info.precision = display.get("precision")
+    info.precision = _whole(display, "precision")
     for name, (part, low, high) in LIMITS.items():
         found = _part(fields, part)
         limits = pair(found.get(low), found.get(high))
@@ -162,8 +162,13 @@ def _part(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def _whole(fields: Mapping[str, Any], name: str) -> int | None:
+    found = fields.get(name)
+    return found if isinstance(found, int) else None
+
+
 def _word(words: tuple[str, ...], code: Any) -> str:
-    return words[code] if isinstance(code, int) and 0 <= code < len(words) else str(number(code))
+    return words[code] if isinstance(code, int) and 0 <= code < len(words) else text(str(code))
 
 
 def _type_name(spec: Any) -> str:

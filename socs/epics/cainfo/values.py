@@ -62,9 +62,15 @@ def text(value: str | bytes) -> str:
 
 
 def pair(low: Any, high: Any) -> tuple[Number, Number] | None:
-    """Two limits; not a number is none. None if there is neither."""
-    limits = [None if each is None or np.isnan(each) else number(each) for each in (low, high)]
+    """Two limits; what is not a number is none. None if there is neither."""
+    limits = [_limit(low), _limit(high)]
     return None if limits == [None, None] else (limits[0], limits[1])
+
+
+def _limit(value: Any) -> Number:
+    if not isinstance(value, int | float | np.number) or np.isnan(value):
+        return None
+    return number(value)
 
 
 def characters(octets: bytes) -> str | None:
