@@ -13,6 +13,7 @@ from socs.epics.decode.pva import PVA_BEACON
 from socs.epics.inventory import Asking, Inventory
 from socs.epics.joining import Join
 from socs.epics.routes import Routes
+from socs.epics.servers import keys_of_servers
 from socs.epics.sources import keys_of
 from socs.epics.summary import Beat, Summary, Told
 from socs.epics.texts import packed
@@ -20,7 +21,7 @@ from socs.epics.track.applications import Application, Applications
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import CA, PVA, Event
-from socs.epics.track.pvs import Answer, Pvs
+from socs.epics.track.pvs import STATES, Answer, Pvs
 from socs.errors import PeerError
 
 COUNTS = (
@@ -38,6 +39,8 @@ COUNTS = (
     "names_told",
 )
 
+_ONLINE = STATES.index("ONLINE")
+
 Rows = NDArray[np.void]
 
 
@@ -48,6 +51,7 @@ class Feeding:
         pvs, beacons, applications: who gets it; ``pvs`` has the inventory.
         sight: learns which hosts each gateway hears.
         window: two gateways' clocks agree by this [s].
+        recent: who answered within this time may have a name beside another server [s].
 
     Attributes:
         counts: see `COUNTS`.
@@ -61,10 +65,12 @@ class Feeding:
         *,
         sight: Coverage,
         window: float,
+        recent: float,
     ) -> None:
         self.counts = dict.fromkeys(COUNTS, 0)
         self._pvs, self._beacons, self._applications = pvs, beacons, applications
-        self._sight, self._window, self._routes = sight, window, Routes(window)
+        self._sight, self._routes = sight, Routes(window)
+        self._window, self._recent = window, recent
 
     @property
     def _inventory(self) -> Inventory:
@@ -99,7 +105,10 @@ class Feeding:
         numbers = join.numbers(rows["name"])
         events: list[Event] = []
         times = join.ours(rows["time"])
-        for place in np.argsort(times, kind="stable").tolist():
+        again = self._again(numbers, rows, times)
+        self.counts["answers_weighed"] += int(again.sum())
+        order = np.argsort(times, kind="stable")
+        for place in order[~again[order]].tolist():
             number, time, row = int(numbers[place]), float(times[place]), rows[place]
             if number < 0:
                 self.counts["answers_unknown"] += 1
@@ -175,6 +184,31 @@ class Feeding:
         for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(times)) + 1):
             if len(part):
                 yield float(times[part[0]]), rows[part], rows["sender"][part].astype(np.uint32)
+
+    def _again(
+        self, numbers: NDArray[np.int32], rows: Rows, times: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Take all answers that say nothing but what is known; which these are.
+
+        They are of the server that a name has, and no other one has answered not long ago.
+        """
+        known, column = self._inventory, (rows["protocol"] == PVA).astype(np.int64)
+        keys = keys_of_servers(rows["protocol"], rows["host"], rows["port"])
+        again: NDArray[np.bool_] = (numbers >= 0) & (known.state[numbers] == _ONLINE)
+        again &= known.host_of[numbers, column] == rows["host"]
+        again &= known.port_of[numbers, column] == rows["port"]
+        again &= times >= known.last_seen[numbers] - self._window
+        others, last = known.servers.keys[numbers], known.servers.last[numbers]
+        others = (others != 0) & (others != keys[:, None])
+        again &= ~(others & (times[:, None] - last <= self._recent)).any(axis=1)
+        for key in np.unique(keys[again]).tolist():
+            those = np.flatnonzero(again & (keys == key))
+            answer = _answer_of(rows[those[0]])
+            if not self._pvs.admits(answer) or (rows["sender"][those] != answer.sender).any():
+                again[those] = False
+                continue
+            self._pvs.judge_all(np.unique(numbers[those]), answer, float(times[those].max()))
+        return again
 
     def _beat(self, beat: Beat, time: float) -> list[Event]:
         try:

@@ -144,7 +144,12 @@ class Knowledge:
         self.joins: dict[str, Join] = {}
         self.lines: dict[tuple[int, int], Told] = {}
         self._feeding = Feeding(
-            self.pvs, self.beacons, self.applications, sight=self.sight, window=settings.window
+            self.pvs,
+            self.beacons,
+            self.applications,
+            sight=self.sight,
+            window=settings.window,
+            recent=track.answers_within + settings.window,
         )
         self._counts = dict.fromkeys(COUNTS, 0)
         self._now = self._horizon = self._ticked = -math.inf

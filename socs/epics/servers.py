@@ -10,6 +10,20 @@ from numpy.typing import NDArray
 _PROTOCOL, _HOST = 48, 16  # bits below
 
 
+def key_of(protocol: int, host: int, port: int) -> np.uint64:
+    """One number for a server."""
+    return np.uint64(protocol << _PROTOCOL | host << _HOST | port)
+
+
+def keys_of_servers(
+    protocols: NDArray[np.integer], hosts: NDArray[np.integer], ports: NDArray[np.integer]
+) -> NDArray[np.uint64]:
+    """The same for many."""
+    shifted = protocols.astype(np.uint64) << np.uint64(_PROTOCOL)
+    keys: NDArray[np.uint64] = shifted | hosts.astype(np.uint64) << np.uint64(_HOST)
+    return keys | ports.astype(np.uint64)
+
+
 class Sighting(NamedTuple):
     """A server that answered for a name, and when first and last, UNIX time [s]."""
 
@@ -42,7 +56,7 @@ class Servers:
         self, names: NDArray[np.integer], protocol: int, host: int, port: int, now: float
     ) -> None:
         """This server answered for all of ``names``, distinct."""
-        key = np.uint64(protocol << _PROTOCOL | host << _HOST | port)
+        key = key_of(protocol, host, port)
         there = self.keys[names] == key
         known = there.any(axis=1)
         place = np.where(known, there.argmax(axis=1), self.last[names].argmin(axis=1))
@@ -63,7 +77,7 @@ class Servers:
 
     def served_by(self, protocol: int, host: int, port: int, end: int) -> NDArray[np.int64]:
         """Numbers below ``end`` of the names that this server answered for."""
-        key = np.uint64(protocol << _PROTOCOL | host << _HOST | port)
+        key = key_of(protocol, host, port)
         return np.flatnonzero((self.keys[:end] == key).any(axis=1))
 
     def forget(self, names: NDArray[np.integer]) -> None:

@@ -94,3 +94,18 @@ def test_against_a_plain_account():
             since = sight.since(host)
             if since < math.inf:
                 assert since == begun, seed
+
+
+def test_a_gateway_that_does_not_say_what_it_hears_hears_what_it_has_heard():
+    sight = Coverage()
+    sight.listens("three", 10.0)
+    sight.listens("four", 12.0)
+    assert (sight.since(A), sight.since(B)) == (10.0, 10.0)
+    sight.heard("four", B)
+    assert (sight.hears("three", A), sight.hears("three", B)) == (True, False)
+    assert (sight.since(A), sight.since(B)) == (10.0, 12.0)
+    sight.stopped("four", 20.0)
+    assert (sight.since(A), sight.since(B)) == (10.0, math.inf)
+    sight.heard("three", B)
+    assert sight.since(B) == 10.0
+    assert not sight.hears("five", A)

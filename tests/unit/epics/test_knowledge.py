@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import random
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -255,6 +257,41 @@ def test_answers_that_are_overheard():
     assert session.go(3) == ["MOVED"]
     assert session.state(b"B") == "NEVER_SEEN"
     assert session.known.numbers()["answers_elsewhere"] == 1
+
+
+def test_many_answers_are_judged_as_each_one_is():
+    """Whether taken together, as from a known server, or one by one."""
+    rnd = random.Random(3)
+    together, single = Session(), Session()
+    names = [b"N:%d" % n for n in range(6)]
+    places = [(SERVER, 5064), (OTHER, 5064), (SERVER, 5080), ("192.168.1.1", 5064)]
+    for session in (together, single):
+        session["gw"].ask(names)
+        session.go()
+    for _ in range(400):
+        time = together.now
+        heard = [
+            (
+                rnd.choice(names),
+                time + rnd.random() * 0.9,
+                *rnd.choice(places[: rnd.choice([1, 4])]),
+            )
+            for _ in range(rnd.choice([0, 1, 1, 8]))
+        ]
+        for name, when, host, port in heard:
+            together["gw"].answer(name, when, host, port)
+        together.go()
+        known = single.known
+        for name, when, host, port in sorted(heard, key=lambda each: each[1]):
+            where = Answer(CA, address(host), port, address(host))
+            single.events += known.pvs.overheard(known.inventory.names.number(name), where, when)
+        single.go()
+        assert [together.state(name) for name in names] == [single.state(name) for name in names]
+    assert Counter(together.kinds()) == Counter(single.kinds())
+    assert set(together.kinds()) >= {"FOUND", "MOVED", "DUPLICATE"}
+    assert together.known.inventory.last_seen[:6] == pytest.approx(
+        single.known.inventory.last_seen[:6], abs=1.0
+    )
 
 
 def test_answers_that_come_late_or_for_unknown_names():
