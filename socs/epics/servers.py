@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 _PROTOCOL, _HOST = 48, 16  # bits below
 
 
-def key_of(protocol: int, host: int, port: int) -> np.uint64:
+def key_of(protocol: int, host: int, port: int) -> int:
     """One number for a server."""
-    return np.uint64(protocol << _PROTOCOL | host << _HOST | port)
+    return protocol << _PROTOCOL | host << _HOST | port
 
 
 def keys_of_servers(
@@ -56,7 +56,7 @@ class Servers:
         self, names: NDArray[np.integer], protocol: int, host: int, port: int, now: float
     ) -> None:
         """This server answered for all of ``names``, distinct."""
-        key = key_of(protocol, host, port)
+        key = np.uint64(key_of(protocol, host, port))
         there = self.keys[names] == key
         known = there.any(axis=1)
         place = np.where(known, there.argmax(axis=1), self.last[names].argmin(axis=1))
@@ -77,7 +77,7 @@ class Servers:
 
     def served_by(self, protocol: int, host: int, port: int, end: int) -> NDArray[np.int64]:
         """Numbers below ``end`` of the names that this server answered for."""
-        key = key_of(protocol, host, port)
+        key = np.uint64(key_of(protocol, host, port))
         return np.flatnonzero((self.keys[:end] == key).any(axis=1))
 
     def forget(self, names: NDArray[np.integer]) -> None:

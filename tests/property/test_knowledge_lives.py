@@ -150,6 +150,7 @@ def test_one_gateway(seeds):
     assert {"GATEWAY_BLIND", "GATEWAY_LISTENS"} <= set(kinds)
 
 
+NETWORKS = ("10.0.0.0/24", "10.9.0.0/16")
 CLOCKS = (0.0, 0.4, -200.0)  # of gateways, ahead [s]
 APART = 8.0  # s; an event may be told later, as one waits for a gateway that is gone, or wrong
 OVERLAP = 3.0  # s that two gateways listen until one of them goes
@@ -159,7 +160,7 @@ def run_several(seed, true, arrived):
     """Several gateways hear the same; each of them is gone at times, mostly not all at once."""
     rnd = random.Random(seed)
     known = knowledge()
-    gateways = [FakeGateway(f"gw{n}", began=SINCE, clock=clock) for n, clock in enumerate(CLOCKS)]
+    gateways = [FakeGateway(f"gw{n}", NETWORKS, SINCE, clock) for n, clock in enumerate(CLOCKS)]
     gone_until, held_until = [0.0] * len(gateways), [0.0] * len(gateways)
     held = [[] for _ in gateways]
     events = []
