@@ -10,5 +10,6 @@ agents = {
         "SlowSignalBuilder": "slow_signal_builder",
         "TangoEventMonitor": "tango_event_monitor",
         "PVGateway": "pv_gateway",
+        "PVMonitor": "pv_monitor",
     }.items()
 }

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from socs.closing import Closing
-from socs.counters import EPICS_MONITOR_CONSERVATION, imbalances
+from socs.counters import EPICS_KNOWLEDGE_CONSERVATION, EPICS_MONITOR_CONSERVATION, imbalances
 from socs.db.engine import Database
 from socs.epics import measures
 from socs.epics.catch_up import ToldBefore
@@ -364,9 +364,11 @@ class PvMonitor(Closing):
         numbers = self.numbers()
         troubles = [self._defect] if self._defect else []
         found: dict[str, Any] = {"ready": self._parts is not None}
+        equations = list(EPICS_MONITOR_CONSERVATION)
         if self._parts is None:
             troubles += [] if self._defect else ["what was known is being taken up"]
         else:
+            equations += EPICS_KNOWLEDGE_CONSERVATION
             knowledge = self._parts.knowledge
             with self._turns:
                 troubles += knowledge.troubles()
@@ -380,7 +382,7 @@ class PvMonitor(Closing):
             {
                 **found,
                 "counters": numbers,
-                "unaccounted": imbalances(numbers, EPICS_MONITOR_CONSERVATION),
+                "unaccounted": imbalances(numbers, equations),
                 "troubles": troubles,
             }
         )

@@ -161,6 +161,15 @@ class PvSearch:
         with self._turns:
             return rows.pv_info(self._pvs, self.number(name))
 
+    def server(self, name: str) -> tuple[int, str] | None:
+        """Protocol and ``host:port`` of the server that answered last; None if none is there."""
+        inventory = self._inventory
+        number = inventory.names.number(name.encode("utf-8", "surrogateescape"))
+        if number < 0 or STATES[inventory.state[number]] not in ("ONLINE", "DUPLICATE"):
+            return None
+        place = rows.place_text(int(inventory.host[number]), int(inventory.port[number]))
+        return None if place is None else (int(inventory.protocol[number]), place)
+
     def forget(self, names: Iterable[str]) -> list[str]:
         """Forget process variables, all or none; their names.
 

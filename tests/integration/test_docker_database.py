@@ -16,7 +16,12 @@ from socs.errors import StorageError
 from socs.testing.mariadb import MariaDB, find_program
 
 INIT = Path(__file__).parents[2] / "docker" / "mariadb" / "initdb.d"
-PASSWORDS = {"DB_PW": "it's \\ one", "DB_ARCHIVER_PW": "two", "DB_ADMIN_PW": "three"}
+PASSWORDS = {
+    "DB_PW": "it's \\ one",
+    "DB_ARCHIVER_PW": "two",
+    "DB_EPICS_PW": "four",
+    "DB_ADMIN_PW": "three",
+}
 # What the entrypoint of the official image offers to the scripts that it sources.
 ENTRYPOINT = r"""
 set -eo pipefail

@@ -21,6 +21,7 @@ from socs import plugin
 from socs.archive.settings import archive_settings
 from socs.cli import host_checks
 from socs.db import batches, copies, pysmurf_files_manager
+from socs.epics.store import tables as epics_tables
 from socs.sim.site_files import router_config
 
 ROOT = Path(__file__).parents[2]
@@ -233,7 +234,7 @@ def test_the_archive_of_the_site_is_on_a_mounted_directory() -> None:
     archiver = services(DOCKER / "docker-compose.yml")["ocs-pysmurf-archiver"]
     (mounted,) = [v.split(":")[1] for v in archiver["volumes"] if v.startswith("${ARCHIVE_DIR}")]
     assert settings.data_dir.startswith(f"{mounted}/")  # one that is not there is noticed
-    registering = ("PysmurfMonitor", "SlowSignalBuilder", "TangoEventMonitor")
+    registering = ("PysmurfMonitor", "SlowSignalBuilder", "TangoEventMonitor", "PVMonitor")
     assert settings.targets == [
         e["instance-id"] for e in block["agent-instances"] if e["agent-class"] in registering
     ]
@@ -381,7 +382,7 @@ def statements(sql: str) -> list[str]:
 def test_tables_of_the_container_are_those_of_the_code() -> None:
     dialect = mysql.dialect()
     wanted = []
-    for table in (pysmurf_files_manager.table, batches.table, copies.table):
+    for table in (pysmurf_files_manager.table, batches.table, copies.table, *epics_tables.TABLES):
         wanted.append(sa.schema.CreateTable(table))
         wanted += [sa.schema.CreateIndex(index) for index in table.indexes]
     from_code = [" ".join(str(ddl.compile(dialect=dialect)).split()) for ddl in wanted]
@@ -406,6 +407,7 @@ def users_sql() -> list[str]:
         "DB_USER": "socs_monitor",
         "DB_PW": "one",
         "DB_ARCHIVER_PW": "two",
+        "DB_EPICS_PW": "four",
         "DB_ADMIN_PW": "three",
     }
     done = subprocess.run(
@@ -436,6 +438,7 @@ def test_names_and_passwords_are_escaped() -> None:
     assert made == [
         "CREATE USER '<socs_monitor>'@'%' IDENTIFIED BY '<one>'",
         "CREATE USER '<socs_archiver>'@'%' IDENTIFIED BY '<two>'",
+        "CREATE USER '<socs_epics>'@'%' IDENTIFIED BY '<four>'",
         "CREATE USER '<socs_admin>'@'%' IDENTIFIED BY '<three>'",
     ]
 
@@ -461,7 +464,17 @@ def test_grants_are_those_of_the_documentation() -> None:
         batches.table.name: {"INSERT", "SELECT"},
         copies.table.name: {"INSERT", "SELECT", "UPDATE"},
     }
-    changers = {user for user, table, rights in given if "UPDATE" in rights}
-    assert changers == {"socs_archiver"}
+    epics = {table: rights for user, table, rights in given if user == "socs_epics"}
+    kept = {table.name for table in epics_tables.TABLES}
+    assert epics.keys() == kept | set(tables)
+    assert epics[epics_tables.events.name] == {"DELETE", "INSERT", "SELECT"}
+    assert {name for name, rights in epics.items() if "UPDATE" in rights} == (
+        kept - {epics_tables.events.name}
+    )
+    changers = {(user, table) for user, table, rights in given if "UPDATE" in rights}
+    files = {pysmurf_files_manager.table.name, copies.table.name}
+    assert {(user, table) for user, table in changers if user != "socs_epics"} == {
+        ("socs_archiver", table) for table in files
+    }
     droppers = {user for user, table, rights in given if "DROP" in rights}
     assert droppers == {"socs_admin"}

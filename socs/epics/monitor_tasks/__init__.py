@@ -1,0 +1,18 @@
+"""The Tasks of the PV monitor: what OCS clients ask, and tell. Each runs in a thread of its own."""
+
+from socs.epics.monitor_tasks.people import PeopleTasks
+from socs.epics.monitor_tasks.pvs import PvTasks
+from socs.epics.monitor_tasks.things import ThingTasks
+
+__all__ = ["TASKS", "MonitorTasks"]
+
+TASKS = (
+    *("search", "pv_info", "cainfo", "update", "poll", "poll_now", "forget", "snapshot_now"),
+    *("servers", "applications", "hosts", "clients", "events"),
+    *("logs", "note", "acknowledge", "groups", "create_group", "edit_group", "delete_group"),
+    *("expect", "maintain", "describe"),
+)
+
+
+class MonitorTasks(PvTasks, ThingTasks, PeopleTasks):
+    """All of them."""
