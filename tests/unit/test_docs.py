@@ -35,6 +35,9 @@ from socs.cli.ssdaq import control
 from socs.counters import Counter, Counters
 from socs.db import copies, engine, file_readers, fingerprint, registrar, spool
 from socs.db import pysmurf_files_manager as files
+from socs.epics import measures
+from socs.epics.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.track.settings import TrackSettings
 from socs.pysmurf import limits, publish, script, session, settings, store
 from socs.pysmurf.settings import StreamSettings
 from socs.pysmurf.stream import PysmurfStream
@@ -431,8 +434,27 @@ def test_counters_named_in_the_text_exist(page: Path) -> None:
     first_words = {name.split("_")[0] for name in known} - {"files", "bytes", "bad", "handler"}
     pattern = rf"(?:{'|'.join(sorted(first_words))}|files)_[a-z_]+"
     named = {text for text in literals(page) if re.fullmatch(pattern, text)}
-    others = {"session_data", "session_log", "failed_files", "data_file"}
+    others = {"session_data", "session_log", "failed_files", "data_file", *monitor_fields()}
     assert named - known - others - {"packet_debug_stream_file"} == set()
+
+
+def monitor_fields() -> set[str]:
+    """Fields of the recorded feed of the PV monitor that depend on what is known."""
+    known = Knowledge(KnowledgeSettings(TrackSettings(("10.0.0.0/8",))), secret=1)
+    counts = measures.counts(known) | {"events": 0}
+    return {*measures.totals(known), *measures.Rates().of(counts, 1.0)}
+
+
+def test_fields_of_the_pv_monitors_feed_are_those_of_the_code() -> None:
+    text = (DOCS / "reference" / "feeds.rst").read_text().partition("block ``pv_monitor``\n")[2]
+    table = re.split(r"\n(?=\S)", text)[0]
+    listed = {name for row in re.findall(r"(?m)^   \* - (.*)$", table) for name in
+              LITERAL.findall(row)}  # fmt: skip
+    listed = listed - {"requests_<class>_rate"} | {"requests_client_rate"}
+    assert monitor_fields() <= listed
+    others = listed - monitor_fields()
+    source = (ROOT / "socs" / "epics" / "monitor.py").read_text()
+    assert all(f'"{name}": ' in source for name in others)
 
 
 def test_environment_variables_are_those_of_the_code() -> None:
