@@ -397,6 +397,29 @@ def test_what_another_gateway_tells_late_changes_nothing():
     assert imbalances(numbers, EPICS_KNOWLEDGE_CONSERVATION) == {}
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_only_what_a_gateway_hears_is_unknown_while_it_is_gone(told):
+    """Also if gateways do not say what they hear: then it is what they have heard."""
+    session = Session(("one", "two"))
+    hosts = {"one": address("10.1.0.1"), "two": address("10.2.0.1")}
+    if told:
+        session["one"].networks, session["two"].networks = ("10.1.0.0/16",), ("10.2.0.0/16",)
+    session.go(5)
+    for _ in range(3):
+        for name, host in hosts.items():
+            session[name].ca_beacon(session.now + 0.5, 100 + int(session.now - T0) // 15, host)
+            session[name].heartbeat(session.now + 0.6, host, beat(int(session.now - T0), 1000))
+        session.go(15)
+    assert sorted(session.kinds()) == ["DETECTED"] * 4
+    session.deaf.add("one")
+    assert session.go(150) == ["LOST"] * 2
+    assert {e.host for e in session.events if e.kind == "LOST"} == {hosts["two"]}
+    session.deaf.clear()
+    assert session.go(59) == []
+    assert session.go(50) == ["LOST"] * 2  # it is really gone
+    assert session.events[-1].host == hosts["one"]
+
+
 def test_gateways_come_and_go():
     session = Session(gateways=("gw", "never"))
     session.go(3)
