@@ -83,7 +83,7 @@ def _check_copies(database: Database, created_by: str | None) -> list[Finding]:
     if not there[0]:
         return []  # said already
     wanted = [(files.table, ("UPDATE",)), (copies.table, ("SELECT", "INSERT", "UPDATE"))]
-    return _refusals(database, wanted) or [ok(SUBJECT, "this user may archive files")]
+    return refusals(database, wanted) or [ok(SUBJECT, "this user may archive files")]
 
 
 def check_columns(database: Database) -> Finding:
@@ -101,11 +101,11 @@ def check_columns(database: Database) -> Finding:
 
 def _check_privileges(database: Database) -> list[Finding]:
     wanted = [(files.table, ("SELECT", "INSERT")), (batches.table, ("SELECT", "INSERT"))]
-    return _refusals(database, wanted) or [ok(SUBJECT, "this user may register files")]
+    return refusals(database, wanted) or [ok(SUBJECT, "this user may register files")]
 
 
-def _refusals(
-    database: Database, wanted: Iterable[tuple[sa.Table, tuple[str, ...]]]
+def refusals(
+    database: Database, wanted: Iterable[tuple[sa.Table, Iterable[str]]]
 ) -> list[Finding]:
     """The ``wanted`` privileges that the user does not have."""
     lacking = [
@@ -134,6 +134,8 @@ def _statement(privilege: str, table: sa.Table) -> sa.Executable:
         return table.insert().from_select(names, constants)
     if privilege == "UPDATE":
         return table.update().where(sa.false()).values({names[0]: table.c[names[0]]})
+    if privilege == "DELETE":
+        return table.delete().where(sa.false())
     return nothing
 
 

@@ -14,6 +14,7 @@ from socs.cli import (
     database_checks,
     host_checks,
     pv_gateway_checks,
+    pv_monitor_checks,
     router_checks,
     site_checks,
     tango_checks,
@@ -25,7 +26,7 @@ from socs.errors import ConfigError
 from socs.pysmurf.settings import stream_settings
 
 MONITOR, ARCHIVER, BUILDER = "PysmurfMonitor", "PysmurfArchiver", "SlowSignalBuilder"
-TANGO, GATEWAY = "TangoEventMonitor", "PVGateway"
+TANGO, GATEWAY, PV_MONITOR = "TangoEventMonitor", "PVGateway", "PVMonitor"
 Parsed = Mapping[str, argparse.Namespace]  # options by instance id
 
 
@@ -81,6 +82,10 @@ def examine(
             found += tango_checks.check_monitor(name, parsed[name], environ)
         for name in _here(view, parsed, GATEWAY):
             found += _check_gateway(view, name, parsed[name])
+        for name in _here(view, parsed, PV_MONITOR):
+            found += pv_monitor_checks.check_monitor(
+                name, parsed[name], environ, view.instance_ids
+            )
     return found + host_checks.check_programs()
 
 
