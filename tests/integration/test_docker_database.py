@@ -12,6 +12,9 @@ from socs.db import batches, claims, copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.claims import Archived
 from socs.db.engine import Database
+from socs.epics.host_book import HostBook
+from socs.epics.store import tables
+from socs.epics.store.purge import PurgeAges, purge_tables
 from socs.errors import StorageError
 from socs.testing.mariadb import MariaDB, find_program
 
@@ -154,6 +157,44 @@ def test_the_archiver_may_do_nothing_else(archiver: Database, statement: str) ->
 def test_the_monitor_has_no_business_with_copies(monitor: Database) -> None:
     with pytest.raises(StorageError, match="denied"), monitor.read() as connection:
         copies.counts(connection)
+
+
+@pytest.fixture
+def epics(server) -> Iterator[Database]:
+    found = database(server, "socs_epics", PASSWORDS["DB_EPICS_PW"])
+    yield found
+    found.close()
+
+
+def test_the_epics_monitor_finds_its_tables_and_keeps_what_it_is_told(epics: Database) -> None:
+    assert tables.ensure_tables(epics, create=False) is False
+    assert files.create_table(epics) is False
+    book = HostBook(epics)
+    book.create_group("ring", hosts=["10.0.0.1"])
+    book.edit_group("ring", new_name="all", remove=["10.0.0.1"])
+    book.delete_group("all")
+    book.expect("10.0.0.1", "ann", 1.0, ports=["CA:5064"])
+    book.maintain("10.0.0.1", "ann", 2.0, maintenance=True)
+    book.maintain("10.0.0.1", "ann", 3.0, maintenance=False)
+    number = book.note("10.0.0.1", "look", "ann", 4.0, needs_ack=True)
+    assert book.acknowledge("bob", 5.0, ids=[number]) == 1
+    ages = PurgeAges(events=1.0, logs=1.0)
+    assert purge_tables(epics, ages, 10.0) == {"events": 0, "logs": 1}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE socs_epics_events_v1 SET kind = 'NEW'",
+        "UPDATE pysmurf_files_v1 SET copied = 1",
+        "DELETE FROM pysmurf_files_v1",
+        "DROP TABLE socs_epics_logs_v1",
+        "SELECT * FROM socs_copies_v1",
+    ],
+)
+def test_the_epics_monitor_may_do_nothing_else(epics: Database, statement: str) -> None:
+    with pytest.raises(StorageError, match="denied"), epics.begin() as connection:
+        connection.exec_driver_sql(statement)
 
 
 @pytest.mark.parametrize("command", ["list", "stats"])
