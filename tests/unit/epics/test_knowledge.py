@@ -185,6 +185,16 @@ def test_a_gateway_that_tells_nothing_says_nothing():
     assert session.known.numbers()["searches_inconclusive"] == 3
 
 
+def test_a_gateway_that_starts_anew_has_forgotten_what_it_searched_for():
+    session = Session()
+    assert session.begin() == "ONLINE"
+    session.known.search([b"A"])
+    session.gateways["gw"] = session["gw"].restart(session.now + 0.5)
+    assert session.go() == []
+    numbers = session.known.numbers()
+    assert (numbers["searches_inconclusive"], numbers["searches_now"]) == (1, 0)
+
+
 def test_a_gateway_that_refuses_is_not_asked_for_a_while():
     session = Session(("one", "two"))
     session.go()
@@ -418,6 +428,37 @@ def test_only_what_a_gateway_hears_is_unknown_while_it_is_gone(told):
     assert session.go(59) == []
     assert session.go(50) == ["LOST"] * 2  # it is really gone
     assert session.events[-1].host == hosts["one"]
+
+
+def test_one_message_that_is_missing_is_a_time_in_which_nobody_listened():
+    session = Session()
+    session.go(30)
+    host = address(SERVER)
+    assert session.known.sight.since(host) == T0
+    session.deaf.add("gw")
+    session.go()
+    session.deaf.clear()
+    session.go(2)
+    assert session.known.sight.since(host) == T0 + 31
+    assert not session.known.sight.saw(host, T0 + 29.5, T0 + 32)
+    assert session.events[-1].evidence["blind_from"] == T0 + 30
+
+
+def test_what_a_gateway_tells_some_seconds_late_is_waited_for():
+    session = Session(("one",))
+    late, host = FakeGateway("late", ("10.0.0.0/24",)), address(SERVER)
+    session["one"].networks = ("10.9.0.0/24",)
+    waiting = []
+    for second in range(200):
+        if second % 59 == 0:  # it would be lost after 60 s
+            late.ca_beacon(session.now + 0.5, 100 + second // 15, host)
+        waiting.append(late.take(session.now + 1.0))
+        if second % 8 > 3:  # now and then it has to wait
+            for summary in waiting:
+                session.events += session.known.take(summary, session.now + 1.0)
+            waiting.clear()
+        session.go()
+    assert session.kinds() == ["DETECTED"]
 
 
 def test_gateways_come_and_go():
