@@ -1,7 +1,7 @@
 """Hearing the summaries of gateways as a monitor does: a subscriber to their feeds.
 
-Run as a program it writes each message that it hears to a file. It is a process of its own, as a
-reactor cannot be started twice in one.
+The subscriber is a process of its own (`tests.summary_subscriber`), as a reactor cannot be started
+twice in one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def hearing(site: Site, instances: Sequence[str], output: Path) -> Iterator[Hear
     """
     topics = [f"{site.address_root}.{each}.feeds.traffic" for each in instances]
     url = f"ws://127.0.0.1:{site.port}/ws"
-    command = [sys.executable, "-m", "tests.summaries", url, site.realm, str(output)]
+    command = [sys.executable, "-m", "tests.summary_subscriber", url, site.realm, str(output)]
     ready = output.with_suffix(".ready")
     process = subprocess.Popen([*command, str(ready), *topics])
     try:
@@ -67,26 +67,3 @@ def told(summaries: Sequence[Summary]) -> tuple[Counter, dict[tuple[int, int], b
             host = int(summary.sources[row["source"]]["host"])
             asked[names[summary.epoch, int(row["name"])].decode(), host] += int(row["count"])
     return asked, names
-
-
-def _main(url: str, realm: str, output: str, ready: str, *topics: str) -> None:
-    from autobahn.twisted.wamp import ApplicationRunner, ApplicationSession  # noqa: PLC0415
-    from twisted.internet.defer import inlineCallbacks  # noqa: PLC0415
-
-    class Subscriber(ApplicationSession):
-        @inlineCallbacks
-        def onJoin(self, details):
-            for topic in topics:
-                yield self.subscribe(self.note, topic)
-            Path(ready).touch()
-
-        def note(self, message):
-            octets = msgspec.msgpack.encode(message[0])
-            with Path(output).open("ab") as file:
-                file.write(len(octets).to_bytes(4, "big") + octets)
-
-    ApplicationRunner(url, realm).run(Subscriber, auto_reconnect=True)
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])
