@@ -15,6 +15,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
@@ -146,8 +147,10 @@ class Gateway(Closing):
         replay.start()
 
     def _begin(self, now: float) -> None:
+        ports = self.settings.ports
+        of_site = replace(self.settings.gathering, server_port=ports.ca, beacon_port=ports.beacons)
         self._gathering = Gathering(
-            self.settings.gathering,
+            of_site,
             gateway=self.settings.name,
             boot=self.boot,
             began=now,

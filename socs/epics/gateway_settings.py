@@ -33,7 +33,7 @@ class GatewaySettings:
             searches are believed, and only applications there are asked.
         interval: of summaries [s].
         gather: how long datagrams become more until they are taken [s].
-        gathering: how much is told.
+        gathering: how much is told; its ports are those of the site.
         search: how to search.
         search_addresses: where own searches are sent, mostly broadcast addresses.
         ask: how to ask applications.

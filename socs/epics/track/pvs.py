@@ -161,7 +161,7 @@ class Pvs:
         here = np.array([number])
         if STATES[inventory.state[number]] == "DUPLICATE":
             self._note(here, answer, now)
-            if self._still_several(number, now) or len(self._waiting) >= MOST_WAITING:
+            if self._still_several(number) or len(self._waiting) >= MOST_WAITING:
                 self._waiting.pop(key, None)
             else:
                 self._waiting.setdefault(key, (now, answer))
@@ -188,7 +188,7 @@ class Pvs:
             if now - came <= self._settings.answers_within:
                 break  # the others came later
             del self._waiting[key]
-            if not self._still_several(key[0], now):
+            if not self._still_several(key[0]):
                 events += self._judge(key[0], [answer], now, seen=came)
         return events
 
@@ -198,16 +198,20 @@ class Pvs:
         self._waiting = {key: each for key, each in self._waiting.items() if key[0] not in gone}
         self.inventory.forget(numbers)
 
-    def _still_several(self, number: int, now: float) -> bool:
-        """Is it a duplicate of which two servers were heard not long ago."""
+    def _still_several(self, number: int) -> bool:
+        """Is it a duplicate: when it was last asked for by some protocol, had it two servers.
+
+        Who was not heard for ``duplicate_ends_after`` before the last answer has gone.
+        """
         if STATES[self.inventory.state[number]] != "DUPLICATE":
             return False
-        heard = [
-            seen.protocol
-            for seen in self.inventory.servers.of(number)
-            if now - seen.last <= self._settings.duplicate_ends_after
-        ]
-        return len(set(heard)) < len(heard)
+        last: dict[int, list[float]] = {}
+        for seen in self.inventory.servers.of(number):
+            last.setdefault(seen.protocol, []).append(seen.last)
+        patience = self._settings.duplicate_ends_after
+        return any(
+            latest - patience <= other for latest, *others in last.values() for other in others
+        )
 
     def judge_all(
         self, numbers: NDArray[np.integer], answer: Answer | None, now: float

@@ -242,3 +242,17 @@ def test_files_that_are_none_are_refused(tmp_path: Path, contents: Any, named: s
 def test_asking_is_settings_of_its_own() -> None:
     with pytest.raises(ConfigError, match="source"):
         GatewaySettings("g", source=Path("x"), ask=AskingSettings(True))
+
+
+def test_beacons_count_at_the_port_of_the_site_whatever_it_is(tmp_path: Path) -> None:
+    ports = free_ports()
+    path = tmp_path / "x.pcap"
+    packets = [
+        (RECEIVED, udp(beacon(1, port=0), to_port=ports.beacons)),
+        (RECEIVED, udp(beacon(1, port=0), from_port=ports.beacons, to_port=40000)),  # relayed
+    ]
+    path.write_bytes(pcap(packets, link=RAW))
+    with Running(source=path, speed=0.0, ports=ports) as running:
+        wait_until(lambda: running.gateway.finished, 10)
+        assert running.gateway.status()["counters"]["beacons_relayed"] == 1
+    assert [row["port"] for each in running.told for row in each.ca_beacons] == [ports.ca]

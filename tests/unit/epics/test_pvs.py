@@ -197,10 +197,13 @@ def test_overheard_duplicates_of_one_protocol_are_not_single_by_the_other():
     assert world.hear(A) == ["FOUND"]
     assert world.hear(A, **pva) == []
     assert world.hear(B, **pva) == ["DUPLICATE"]
-    world.now += 5
-    assert world.hear(A) == []
+    for _ in range(3):
+        assert world.pass_by(1000) == []
+        assert world.hear(A) == []
     assert world.pass_by(10) == []
     assert world.state == "DUPLICATE"
+    world.hear(A, **pva)
+    assert world.pass_by(10) == ["SINGLE_AGAIN"]
 
 
 def test_what_an_own_search_says_goes_before_what_is_overheard():
