@@ -71,10 +71,12 @@ class PVMonitor(MonitorTasks):
 
     # -- feeds and gateways ---------------------------------------------------------------------
 
-    def _on_traffic(self, gateway: str, message: Sequence[Any]) -> None:
-        """A message of a gateway's feed: what was published, and the feed."""
+    def _on_traffic(self, gateway: str, *published: Any, **named: Any) -> None:
+        """A gateway's feed: a pair of the message and the feed, unless somebody else publishes."""
         if self.pvs is not None:
-            self.pvs.put(gateway, message[0] if message else None, time.time())
+            pair = published[0] if published else None
+            message = pair[0] if isinstance(pair, list | tuple) and pair else pair
+            self.pvs.put(gateway, message, time.time())
 
     def _on_events(self, events: Sequence[Event]) -> None:
         if self.pvs is not None:
@@ -141,9 +143,11 @@ class PVMonitor(MonitorTasks):
         except OurError as error:
             return False, str(error)
 
+        pvs, calls = self.pvs, self._calls
+
         def status() -> dict[str, Any]:
-            found = self.pvs.status()
-            return {**found, "troubles": found["troubles"] + self._calls.troubles()}
+            found = pvs.status()
+            return {**found, "troubles": found["troubles"] + calls.troubles()}
 
         def then(found: dict[str, Any]) -> None:
             if "measures" in found:

@@ -219,6 +219,8 @@ class PvMonitor(Closing):
 
     def refused(self, wish: Wish) -> None:
         """A gateway did not do what we wished."""
+        if self._stopping.is_set():
+            return
         parts = self._there()
         with self._turns:
             events = parts.knowledge.refused(wish)

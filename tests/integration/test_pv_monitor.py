@@ -227,7 +227,7 @@ def test_a_gateway_that_is_killed_is_blind_and_nothing_is_lost_by_that(
     wait_until(lambda: observatory.gateway_state() == "LIVE", 30)
     assert observatory.state(name) == "ONLINE"
     observatory.find(name)
-    wait_until(lambda: not observatory.data()["troubles"] or print(observatory.data()["troubles"]), 20, period=2)
+    wait_until(lambda: not observatory.data()["troubles"], 20)
     rows_of = observatory.ask("events", subject="other")["rows"]
     assert [row["kind"] for row in rows_of][:2] == ["GATEWAY_LISTENS", "GATEWAY_BLIND"]
     assert observatory.ask("events", kinds=["LOST"])["rows"] == []
