@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from socs.cli import epics_cainfo, epics_replay
+from socs.cli import (
+    epics_cainfo,
+    epics_events,
+    epics_export,
+    epics_replay,
+    epics_search,
+    epics_watch,
+    epics_who,
+)
 
-COMMANDS = (epics_cainfo, epics_replay)
+COMMANDS = (
+    *(epics_watch, epics_who, epics_search, epics_events, epics_cainfo),
+    *(epics_export, epics_replay),
+)
 
 
 def add_parser(commands: Any) -> None:
