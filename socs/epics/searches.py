@@ -67,7 +67,7 @@ class Searches:
     def __init__(self, timeout: float, most: int) -> None:
         self._timeout, self._most = timeout, most
         self._open: dict[bytes, _Open] = {}
-        self._speaks: dict[str, set[int]] = {}  # protocols that a gateway searches by
+        self._speaks: dict[str, set[int]] = {}  # protocols of gateways without some of them
         self._wished: dict[tuple[str, Priority], list[bytes]] = {}
 
     def __len__(self) -> int:
@@ -118,7 +118,8 @@ class Searches:
         key = gateway, told.protocol
         if gateway not in {each for each, _ in search.awaited | search.told}:
             raise KeyError(gateway)
-        self._speaks.setdefault(gateway, set()).add(told.protocol)
+        if gateway in self._speaks:
+            self._speaks[gateway].add(told.protocol)
         search.awaited.discard(key)
         search.told.add(key)
         search.answers += answers

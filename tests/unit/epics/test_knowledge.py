@@ -175,6 +175,20 @@ def test_a_gateway_that_searches_by_one_protocol_only():
     assert session.go() == ["FOUND"]
 
 
+def test_the_other_protocol_is_awaited_for_what_is_asked_meanwhile():
+    session = Session()
+    session.go()
+    session.known.search([b"A"])
+    session.outcome("gw", b"A", [], [CA])
+    session.go()
+    session.known.search([b"B"])
+    session.outcome("gw", b"B", [], [CA])
+    session.go()
+    assert session.known.numbers()["searches_now"] == 2
+    session["gw"].search_ended(b"B", [(SERVER, 5075)], session.now, PVA)
+    assert session.go() == ["FOUND"]
+
+
 def test_a_gateway_that_tells_nothing_says_nothing():
     session = Session()
     assert session.begin() == "ONLINE"
