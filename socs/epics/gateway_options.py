@@ -49,8 +49,6 @@ def gateway_settings(args: argparse.Namespace) -> GatewaySettings:
             gathering=GatheringSettings(
                 names=args.max_names,
                 new_names=args.max_new_names,
-                server_port=args.port_ca,
-                beacon_port=args.port_beacons,
                 magic=args.alive_magic,
             ),
             search=SearchSettings(

@@ -71,7 +71,7 @@ def test_options_are_settings() -> None:
     )
     assert (settings.listen, settings.interfaces) == ("capture", ("eth0", "eth1"))
     assert (settings.networks, settings.allow) == (("10.0.1.0/24",), ("10.0.0.0/8",))
-    assert (settings.ports.ca, settings.gathering.server_port) == (15064, 15064)
+    assert settings.ports == EpicsPorts(15064)
     assert (settings.interval, settings.receive_buffer) == (1.0, 2 << 20)
     assert settings.search == SearchSettings(True, 20.0)
     assert settings.search_addresses == ("10.0.1.255",)
