@@ -10,7 +10,7 @@ from socs.epics.knowledge import Search
 from socs.epics.own_searches import OwnSearchSettings
 from socs.epics.polling import PollSettings
 from socs.epics.track.events import CA, PVA
-from socs.epics.track.pvs import Answer
+from socs.epics.track.pvs import STATES, Answer
 from tests.epics_gateways import FakeGateway, knowledge
 from tests.epics_packets import address
 from tests.epics_servers import T0
@@ -186,6 +186,17 @@ def test_a_round_goes_on_when_its_gateways_restart():
     network.round()
     assert network.kinds() == {}
     assert network.polling.outstanding == 0
+
+
+def test_what_is_known_otherwise_meanwhile_is_not_judged_by_witnesses():
+    network = Network(servers=1)
+    network.second()
+    follower = next(name for name in network.names if name not in network.searched)
+    inventory = network.known.inventory
+    inventory.state[inventory.names.number(follower)] = STATES.index("LOST")
+    network.round()
+    assert network.kinds() == {}
+    assert network.states() == {"ONLINE": 99, "LOST": 1}
 
 
 def test_names_that_are_forgotten_in_a_round():
