@@ -267,7 +267,9 @@ class Knowledge:
             if not join.live:
                 told.append(f"{name} {'has ended' if join.finished else 'does not report'}")
             elif join.clock.behind:
-                told.append(f"clock of {name} is {join.clock.behind:+.1f} s behind; corrected")
+                behind = join.clock.behind
+                way = "behind" if behind > 0 else "ahead"
+                told.append(f"clock of {name} is {abs(behind):.1f} s {way}; corrected")
         silent = set(self.settings.gateways) - self.joins.keys()
         return told + [f"{name} has not reported yet" for name in sorted(silent)]
 

@@ -502,6 +502,17 @@ def test_gateways_come_and_go():
     assert session.known.troubles()[0] == "gw has ended"
 
 
+@pytest.mark.parametrize(("clock", "told"), [(30.0, "30.0 s ahead"), (-30.0, "30.0 s behind")])
+def test_a_clock_that_is_wrong_is_told_and_corrected(clock, told):
+    session = Session()
+    session["gw"].clock = clock
+    session["gw"].ca_beacon(T0 + 0.5, 0, address(SERVER))
+    session.go()
+    assert session.known.troubles() == [f"clock of gw is {told}; corrected"]
+    new = next(event for event in session.events if event.kind == "NEW")
+    assert new.time == pytest.approx(T0 + 0.5, abs=0.001)
+
+
 def test_a_gateway_that_is_not_configured_is_not_listened_to():
     session = Session(("gw", "evil"), gateways=("gw",))
     session["evil"].ca_beacon(T0 + 0.5, 0, address(SERVER))
