@@ -38,6 +38,7 @@ from socs.epics.track.events import Event
 from socs.epics.turns import Turns
 from socs.epics.upkeep import Upkeep
 from socs.errors import Malformed, NotAllowed, StorageUnavailable
+from socs.memory import give_back
 from socs.problems import Problems
 
 TICK = 0.25  # s between looks for what did not come
@@ -235,6 +236,7 @@ class PvMonitor(Closing):
         knowledge, turns, store = known.knowledge, self._turns, self._store
         self.counters.add("ioc_events_caught_up", known.caught_up)
         search = PvSearch(knowledge.pvs, turns, knowledge.forget)
+        give_back()
         store.start()
         upkeep = Upkeep(
             *(knowledge, turns, search, store, self.counters),

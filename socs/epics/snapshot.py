@@ -18,6 +18,7 @@ _PARTS = {
     "requesters": ("keys", "counts", "last", "displaced"),
     "servers": ("keys", "first", "last"),
 }
+_AT_ONCE = 1 << 16  # names
 _NAMES, _LENGTHS, _CLASSES = "names", "name_lengths", "classes"
 
 
@@ -54,8 +55,7 @@ def restore(inventory: Inventory, stored: Mapping[str, NDArray[np.generic]]) -> 
     octets = _column(stored, _NAMES).astype(np.uint8)
     if octets.ndim != 1 or lengths.ndim != 1 or int(lengths.sum()) != len(octets):
         raise Malformed("names and their lengths do not fit together", "snapshot_malformed")
-    texts = packed(octets, np.cumsum(lengths) - lengths, lengths)
-    numbers = inventory.names.take(texts.words, texts.at, texts.counts)
+    numbers = _numbers(inventory, octets, lengths)
     taken = np.flatnonzero(numbers >= 0)
     to = numbers[taken]
     for name in COLUMNS:
@@ -68,6 +68,19 @@ def restore(inventory: Inventory, stored: Mapping[str, NDArray[np.generic]]) -> 
         for name in attributes:
             _put(getattr(whole, name), to, _column(stored, f"{part}_{name}", len(lengths))[taken])
     return len(np.unique(to))
+
+
+def _numbers(
+    inventory: Inventory, octets: NDArray[np.uint8], lengths: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Take up the names, some at a time, as each needs much memory meanwhile; their numbers."""
+    starts = np.cumsum(lengths) - lengths
+    found = [np.zeros(0, np.int32)]
+    for first in range(0, len(lengths), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        texts = packed(octets, starts[part], lengths[part])
+        found.append(inventory.names.take(texts.words, texts.at, texts.counts))
+    return np.concatenate(found)
 
 
 def _column(

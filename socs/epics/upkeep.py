@@ -20,6 +20,7 @@ from socs.epics.store.purge import DAY, purge_tables
 from socs.epics.taking_up import gathered
 from socs.epics.turns import Turns
 from socs.errors import OurError, StorageUnavailable
+from socs.memory import give_back
 
 PERIOD = 0.25  # s between looks for what is due
 EXPECTED_PERIOD = 60.0  # s between two looks at what people expect
@@ -86,7 +87,10 @@ class Upkeep(Closing):
             now = time.time()
             with self._turns:
                 columns = gathered(self._knowledge, now)
-            return self._store.write_snapshot(columns, now)
+            done = self._store.write_snapshot(columns, now)
+        del columns
+        give_back()
+        return done
 
     def purge(self, now: float) -> None:
         """Throw away what is past its age.
@@ -148,5 +152,6 @@ class Upkeep(Closing):
         pause = FIND_PERIOD
         while not self._stopping.wait(pause):
             began = time.monotonic()
-            self._search.refresh()
+            if self._search.refresh():
+                give_back()
             pause = max(FIND_PERIOD, FIND_SHARE * (time.monotonic() - began))
