@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from socs.testing import wait_until
 from socs.testing.tango_database import TangoDatabase
 
 TIMEOUT, PING = 1.0, 0.5  # s
-PAUSE = 0.3  # s between two polls
+PAUSE = 0.1  # s between two polls
 STREAMS = 4  # that each server subscribes to
 STARTED = 8  # servers that are started at one time
 
@@ -72,6 +73,7 @@ class Ours:
         self.polls: list[tuple[float, float, float, float]] = []
         self.outcomes: list[int] = []
         self._samples: list[tuple[Sample, float]] = []
+        self._over = threading.Event()
         settings = PollSettings(
             tuple(f"tango_devices/{name}" for name in names(count)),
             directory,
@@ -96,11 +98,12 @@ class Ours:
         answered = max(sample.ended for sample, _ in healthy) - first
         read = max(read for _, read in healthy) - first
         self.polls.append((answered, read, spread, now - first))
+        self._over.set()
 
     def poll(self) -> None:
-        before = len(self.polls)
+        self._over.clear()
         self._poller.poll_now()
-        wait_until(lambda: len(self.polls) > before, 30, period=0.002)
+        assert self._over.wait(30)
 
     def close(self) -> None:
         self._poller.stop(5)
@@ -205,7 +208,7 @@ def report(hung: int, ours: Ours, groups: dict[str, Group]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--servers", type=int, default=40)
-    parser.add_argument("--polls", type=int, default=30)
+    parser.add_argument("--polls", type=int, default=60)
     parser.add_argument("--hung", type=int, nargs="+", default=[0, 1, 4])
     args, _ = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name:
