@@ -24,7 +24,7 @@ from socs.epics.gathering import Gathering, GatheringSettings
 from socs.epics.knowledge import Knowledge, KnowledgeSettings
 from socs.epics.names import MOST_NAMES
 from socs.epics.ports import EpicsPorts
-from socs.epics.track.events import Event
+from socs.epics.track.events import Event, HostEvent
 from socs.epics.track.settings import TrackSettings
 from socs.errors import ConfigError, PeerError
 from socs.wire.captured import CapturedBatch
@@ -74,7 +74,8 @@ class Capture:
     Attributes:
         knowledge: what is known; None before the first datagram.
         began, ended: times of the first and the last datagram, UNIX time [s].
-        events: what happened, in order; the first `MOST_EVENTS`.
+        events: what happened, in order; the first `MOST_EVENTS`. None of hosts, as nobody says
+            what is expected of them.
         kinds: how often what happened, by subject's class and kind.
         counters: of everything here, by name.
         faults: for each cause, the last datagram with that fault: its sender and first bytes.
@@ -224,7 +225,11 @@ class Capture:
         self.faults |= self._gathering.faults
 
     def _note(self, events: Sequence[Event]) -> None:
-        told = [event for event in events if event.cause != "first message"]
+        told = [
+            event
+            for event in events
+            if not isinstance(event, HostEvent) and event.cause != "first message"
+        ]
         self.kinds.update((type(event), event.kind) for event in told)
         self.events += told[: MOST_EVENTS - len(self.events)]
 
