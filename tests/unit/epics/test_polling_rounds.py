@@ -15,7 +15,7 @@ from tests.epics_gateways import FakeGateway, knowledge
 from tests.epics_packets import address
 from tests.epics_servers import T0
 
-PERIOD = 80.0
+PERIOD = 40.0
 RATE = 300  # names that a gateway searches for in a second
 
 
