@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from socs.epics.asked_values import Paging
 from socs.epics.monitor import PvMonitor
 from socs.epics.pv_search import PvFilters
 from socs.epics.search import Priority
+from socs.epics.store.purge import PurgeAges
 from socs.epics.summary import Found
 from socs.epics.track.events import CA, PvEvent
 from socs.epics.wishes import Search
@@ -332,6 +334,28 @@ def test_at_the_end_all_is_in_a_snapshot_and_the_files_table(tmp_path: Path, env
         assert monitor.status()["snapshots"]["kept"] == 1
     ((path, _),) = rows(env)
     assert Path(path).name.startswith("epics-snapshot-")
+
+
+def test_a_line_of_statistics_is_written_and_what_is_old_is_thrown_away(
+    tmp_path: Path, env
+) -> None:
+    talker, old = Talker(), PurgeAges(events=50.0, logs=50.0, names=50.0, sources=50.0)
+    with running(tmp_path, env, ages=old) as monitor:
+        tell(monitor, talker, requests={b"A:ONE": 7}, answers=[(b"A:TWO", IOC, 5064)])
+        (path,) = wait_until(lambda: [*(tmp_path / "snapshots").glob("epics-statistics-*.part")])
+        line = json.loads(wait_until(path.read_text).splitlines()[0])
+        assert {"time", "pvs", "pvs_online", "requests_client_rate", "gateways_live"} <= line.keys()
+        wait_until(lambda: monitor.status()["counters"]["ioc_events_waiting"] == 0)
+        keeping = monitor._parts.upkeep
+        keeping.purge(time.time())
+        assert found(monitor) == ["A:ONE", "A:TWO"]
+        keeping.purge(time.time() + 100)
+        assert found(monitor) == []
+        numbers = monitor.status()["counters"]
+        assert numbers["names_purged"] == 2
+        assert numbers["sources_purged"] == 1
+        assert numbers["ioc_events_purged"] == len(monitor.told)
+    assert stored(env) == []
 
 
 def test_two_monitors_of_one_directory_cannot_be(tmp_path: Path, env) -> None:
