@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -18,6 +17,9 @@ from socs.epics.store.event_rows import SUBJECTS
 from socs.options import whole
 
 MOST = 50
+MOST_KNOWN = 100_000  # events that are not shown again
+MARGIN = 60.0  # s; an event may come into the database later than others of its time
+IDENTITY = ("time", "subject", "kind", "protocol", "host", "port", "name")
 FILTERS = ("since", "until", "subject", "kinds", "host", "port", "name")
 
 
@@ -66,19 +68,44 @@ def _run(args: argparse.Namespace) -> int:
         rows = found if args.json else (readable(event_line(row), EVENTS) for row in found)
         print_rows(rows, EVENTS, json_lines=args.json)
         return 0
-    lines = Lines(EVENTS, "json" if args.json else None, flush=True)
-
-    def show(row: Row) -> None:
-        if _fits(row, args):
-            lines.add(row if args.json else readable(event_line(row), EVENTS))
-
-    shown = list(found)[::-1]
-    for row in shown:
-        show(row)
-    sys.stdout.flush()
-    last = [_identity(row) for row in shown]
-    follow(site, lambda row: None if _identity(row) in last else show(row))
+    following = Following(monitor, args, filters)
+    follow(site, following.show, following.catch_up)
     return 0
+
+
+class Following:
+    """Prints what happened and what happens, each once.
+
+    Args:
+        monitor: is asked for what happened.
+        args: what is to be shown.
+        filters: the same for the monitor.
+    """
+
+    def __init__(self, monitor: Monitor, args: argparse.Namespace, filters: dict[str, Any]) -> None:
+        self._monitor, self._args, self._filters = monitor, args, filters
+        self._lines = Lines(EVENTS, "json" if args.json else None, flush=True)
+        self._shown: dict[tuple[Any, ...], None] = {}
+        self._last: float | None = None
+
+    def show(self, row: Row) -> None:
+        """Print an event, if it fits and was not printed before."""
+        identity = tuple(row.get(name) for name in IDENTITY)
+        if identity in self._shown or not _fits(row, self._args):
+            return
+        self._shown[identity] = None
+        if len(self._shown) > MOST_KNOWN:
+            del self._shown[next(iter(self._shown))]
+        self._last = max(row["time"], self._last or 0.0)
+        self._lines.add(row if self._args.json else readable(event_line(row), EVENTS))
+
+    def catch_up(self) -> list[Row]:
+        """What happened and may not have been shown, oldest first; asks the monitor."""
+        filters, most = self._filters, None if self._args.all else self._args.most
+        if self._last is not None:
+            since = max(self._last - MARGIN, filters.get("since", 0.0))
+            filters, most = {**filters, "since": since}, None
+        return [*islice(history(self._monitor, filters, most), MOST_KNOWN)][::-1]
 
 
 def history(monitor: Monitor, filters: dict[str, Any], most: int | None) -> Iterator[Row]:
@@ -110,8 +137,3 @@ def _fits(row: Row, args: argparse.Namespace) -> bool:
         and (args.since is None or row["time"] >= args.since)
         and (args.until is None or row["time"] < args.until)
     )
-
-
-def _identity(row: Row) -> tuple[Any, ...]:
-    columns = ("time", "subject", "kind", "protocol", "host", "port", "name")
-    return tuple(row.get(name) for name in columns)

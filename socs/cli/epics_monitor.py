@@ -84,16 +84,17 @@ class SiteOfMonitor:
             raise ConfigError(f"the site config is not YAML: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
-                f"the site config lacks {error}; `socs doctor` tells what it needs"
+                "the site config is not of the right shape, or lacks something "
+                f"({error}): `socs doctor` tells what it needs"
             ) from error
 
 
 def _only_monitor(site: Any) -> str:
     found = [
-        instance.data["instance-id"]
+        instance["instance-id"]
         for host in site.hosts.values()
         for instance in host.instances
-        if instance.data.get("agent-class") == AGENT_CLASS
+        if instance.get("agent-class") == AGENT_CLASS
     ]
     if len(found) != 1:
         which = f"there are {', '.join(found)}" if found else "there is none"

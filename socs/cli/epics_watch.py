@@ -18,7 +18,7 @@ from socs.cli.epics_tables import EVENTS, event_line, section
 from socs.cli.output import escaped
 from socs.cli.tango_tables import drawn, moment, print_poll
 from socs.epics.rows import Row
-from socs.errors import SocsError, StorageUnavailable
+from socs.errors import NotAllowed, SocsError
 from socs.options import seconds, whole
 from socs.tango.summary import Section
 
@@ -64,7 +64,13 @@ def _run(args: argparse.Namespace) -> int:
         with _screen(live=sys.stdout.isatty() and not args.once) as (show, is_live):
             look = Look(monitor, args.rows, again=is_live)
             while True:
-                show(*look.now(time.time()))
+                now = time.time()
+                try:
+                    show(*look.now(now))
+                except SocsError as error:
+                    if args.once:
+                        raise
+                    show(escaped(f"{moment(now)}  {error}"), [])
                 if args.once:
                     break
                 time.sleep(args.period)
@@ -94,19 +100,20 @@ class Look:
         self._last_event = 0  # its number in the database
 
     def now(self, utc: float) -> tuple[str, list[Section]]:
-        """Line above, and tables. If there is no answer, that is told in the line."""
-        try:
-            status = self._monitor.status()
-            if not status.get("ready"):
-                return f"{moment(utc)}  {_troubles(status)}", []
-            servers = [
-                row
-                for state in ("LOST", "ALIVE")
-                for row in self._monitor.ask("servers", state=state, most=self._rows)["rows"]
-            ]
-            events, missing = self._events()
-        except SocsError as error:
-            return escaped(f"{moment(utc)}  {error}"), []
+        """Line above, and tables.
+
+        Raises:
+            SocsError: there is no answer.
+        """
+        status = self._monitor.status()
+        if not status.get("ready"):
+            return f"{moment(utc)}  {_troubles(status)}", []
+        servers = [
+            row
+            for state in ("LOST", "ALIVE")
+            for row in self._monitor.ask("servers", state=state, most=self._rows)["rows"]
+        ]
+        events, missing = self._events()
         head = f"{moment(utc)}  {_troubles(status, missing)}"
         return head, sections(status, servers[: self._rows], events)
 
@@ -114,9 +121,7 @@ class Look:
         """The last ones, the newest first; and why there are none, if the database is away."""
         try:
             found = self._monitor.ask("events", most=self._rows)["rows"]
-        except StorageUnavailable:
-            raise
-        except SocsError as error:
+        except NotAllowed as error:  # the database is away
             return [], str(error)
         fresh = [row for row in found if self._again or row["id"] > self._last_event]
         self._last_event = max((row["id"] for row in found), default=self._last_event)
@@ -125,7 +130,7 @@ class Look:
 
 def _troubles(status: Mapping[str, Any], *more: str) -> str:
     told = [*status.get("troubles", []), *filter(None, more)]
-    return escaped("; ".join(told)) or "all is well"
+    return escaped("; ".join(told)) or ("all is well" if status.get("ready") else "not ready yet")
 
 
 def sections(
