@@ -13,6 +13,7 @@ analysis = [*slow_signal, "dask[array,distributed]>=2024.1", "xarray>=2024.1"]
 plot = [*slow_signal, "matplotlib>=3.8"]
 tango = ["pytango>=10.1"]
 epics = ["caproto>=1.1", "p4p>=4.1"]
+iocs = ["softioc>=4.5"]
 web = ["nicegui>=2"]
 docs = ["sphinx>=7", "sphinx-argparse>=0.4", "sphinx-rtd-theme>=2"]
 test = [
@@ -22,7 +23,7 @@ test = [
     "psutil>=5.9",
     "h5py>=3.10",
     "hdf5plugin>=4.1",
-    "softioc>=4.5",
+    *iocs,
 ]
 lint = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2", "types-PyMySQL", "types-PyYAML"]
 
@@ -60,7 +61,7 @@ setup(
         "docs": docs,
         "test": test,
         "lint": lint,
-        "demo": slow_signal + tango,
+        "demo": slow_signal + tango + epics + iocs,
         "all": plot + tango + epics + web,
     },
     entry_points={

@@ -222,14 +222,12 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def encode(summary: Summary) -> dict[str, Any]:
-    """The message: plain values, and bytes for tables, as WAMP serializers take them."""
+    """The message: plain values fit for JSON, with base64 for tables and names."""
     told = {each.name: getattr(summary, each.name) for each in fields(summary)}
     told |= {name: getattr(summary, name).tobytes() for name in _TABLES}
     told["names"] = b"".join(summary.names)
     told["lengths"] = np.array([len(name) for name in summary.names], "<u2").tobytes()
-    message: dict[str, Any] = msgspec.to_builtins(
-        _Message(version=VERSION, **told), builtin_types=(bytes,)
-    )
+    message: dict[str, Any] = msgspec.to_builtins(_Message(version=VERSION, **told))
     return message
 
 

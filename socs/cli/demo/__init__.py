@@ -29,7 +29,8 @@ def add_parser(commands: Any) -> None:
     text = (
         "Start a router, a pysmurf monitor, controller and archiver, and a source that writes "
         "files and announces them; a slow-signal builder, and a camera of 32 modules that sends "
-        "packets to it; Tango device servers, and a monitor of their events; show what becomes of "
+        "packets to it; Tango device servers, and a monitor of their events; two EPICS IOCs, a "
+        "client, a gateway that hears them, and a monitor of what they serve; show what becomes of "
         "all that; end with a comparison. Ends with status 1 if an announced file is not "
         "registered and archived exactly once with the right md5, if a value of the camera is not "
         "in an archived file, or if losses are not reported exactly. Everything is in one "
@@ -45,7 +46,8 @@ def add_parser(commands: Any) -> None:
     add("--drop", type=fraction, default=0.0, metavar="F", help=drop)
     twice = "fraction of the messages and packets to send twice on purpose (0)"
     add("--duplicate", type=fraction, default=0.0, metavar="F", help=twice)
-    fault = "a fault to show; tango-slow: a subscriber takes its time, and loses events of a burst"
+    fault = "a fault to show; tango-slow: a subscriber takes its time, and loses events of a "
+    fault += "burst; epics-ioc: an IOC is killed, and its process variables are lost"
     add("--fault", choices=FAULTS, default="", help=fault)
     where = "directory for all of it, begun anew each time (demo-site)"
     add("--dir", type=Path, default=Path("demo-site"), metavar="DIR", help=where)

@@ -23,6 +23,7 @@ class DemoDirectory:
         files: what the source writes and announces.
         camera: what the slow-signal builder writes.
         tango: what the Tango event monitor writes.
+        epics: what the PV monitor writes.
         archive: where the archiver copies all of that to.
         scripts: what the controller runs.
         truth: what the source says that it did.
@@ -38,13 +39,14 @@ class DemoDirectory:
         self.files = self.path / "files"
         self.camera = self.path / "camera"
         self.tango = self.path / "tango"
+        self.epics = self.path / "epics"
         self.archive = self.path / "archive"
         self.scripts = self.path / "scripts"
         self.truth = self.data / "truth.json"
         self._lock = -1
 
     def __enter__(self) -> DemoDirectory:
-        written = (self.files, self.camera, self.tango)
+        written = (self.files, self.camera, self.tango, self.epics)
         own = (self.site, self.data, *written, self.archive, self.scripts)
         try:
             self._claim(NOTE.format(", ".join(directory.name for directory in own)))
@@ -92,5 +94,5 @@ class DemoDirectory:
 
     def remove_files(self) -> None:
         """Delete what was written to be archived; the copies in the archive stay."""
-        for directory in (self.files, self.camera, self.tango):
+        for directory in (self.files, self.camera, self.tango, self.epics):
             shutil.rmtree(directory, ignore_errors=True)

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from socs.cli.demo import camera, tango
+from socs.cli.demo import camera, epics, tango
 from socs.cli.demo.camera import CameraPart
 from socs.cli.demo.directory import DemoDirectory
+from socs.cli.demo.epics import EpicsPart
 from socs.cli.demo.numbers import Numbers, ScriptRun
 from socs.cli.demo.part import Part
 from socs.cli.demo.tango import TangoPart
@@ -32,7 +33,7 @@ MONITOR, CONTROLLER = "pysmurf-monitor", "pysmurf-controller"
 ARCHIVER = "pysmurf-archiver"
 SOURCE_ID, SCRIPT_ID = "demo_source", "demo_script"
 ADDRESS_ROOT = "observatory"
-FAULTS = (tango.FAULT,)
+FAULTS = (tango.FAULT, epics.FAULT)
 SETTLE = 15.0  # s that the rest may take once the source has ended
 STOP_TIMEOUT = 10.0  # s that a process has to end by itself
 LISTENER = "from ocs.client_cli import main; main()"  # what `ocs-client-cli` is
@@ -73,11 +74,15 @@ class Demo:
         self.directory, self.settings = directory, settings
         self.udp_port = free_port(socket.SOCK_DGRAM)
         self.environment = {"SOCS_DATA_DIR": str(directory.data)} | _blanks()
-        self.left_out = [reason for reason in (camera.missing(), tango.missing()) if reason]
+        absent = (camera.missing(), tango.missing(), epics.missing())
+        self.left_out = [reason for reason in absent if reason]
         self.parts: list[Part] = []
         if not tango.missing():
             slow = settings.fault == tango.FAULT
             self.parts.append(TangoPart(directory, self.environment, fault=slow))
+        if not epics.missing():
+            kill = settings.fault == epics.FAULT
+            self.parts.append(EpicsPart(directory, self.environment, fault=kill))
         if not camera.missing():
             given = {"drop": settings.drop, "duplicate": settings.duplicate}
             self.parts.append(CameraPart(directory, self.environment, **given))

@@ -1,7 +1,8 @@
 """Messages of gateways: what is encoded comes back, and nothing else is taken."""
 
+import json
+
 import cbor2
-import msgspec
 import numpy as np
 import pytest
 
@@ -40,7 +41,7 @@ def same(one, other):
 @pytest.mark.parametrize("summary", [full(), s.Summary("g", "b", 0, 0, 1.0, 1.0)])
 def test_all_comes_back_as_a_router_hands_it_on(summary):
     same(s.decode(cbor2.loads(cbor2.dumps(s.encode(summary)))), summary)
-    same(s.decode(msgspec.msgpack.decode(msgspec.msgpack.encode(s.encode(summary)))), summary)
+    same(s.decode(json.loads(json.dumps(s.encode(summary)))), summary)
 
 
 @pytest.mark.parametrize(
