@@ -83,9 +83,7 @@ def examine(
         for name in _here(view, parsed, GATEWAY):
             found += _check_gateway(view, name, parsed[name])
         for name in _here(view, parsed, PV_MONITOR):
-            found += pv_monitor_checks.check_monitor(
-                name, parsed[name], environ, view.instance_ids
-            )
+            found += pv_monitor_checks.check_monitor(name, parsed[name], environ, view.instance_ids)
     return found + host_checks.check_programs()
 
 

@@ -5,6 +5,7 @@ from tests.bench import (
     bench_audit,
     bench_epics_decode,
     bench_epics_live,
+    bench_epics_million,
     bench_registration,
     bench_slow_signal,
     bench_slow_signal_files,
@@ -24,6 +25,7 @@ for bench in (
     bench_tango_polling,
     bench_epics_decode,
     bench_epics_live,
+    bench_epics_million,
 ):
     print(f"\n{bench.__doc__.splitlines()[0]}\n")
     bench.main()
