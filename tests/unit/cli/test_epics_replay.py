@@ -232,3 +232,15 @@ def test_further_events_are_counted(tmp_path, monkeypatch):
     assert len(report["events"]) == 1
     assert report["events_left_out"] == 1
     assert report["kinds"] == [{"subject": "pv", "kind": "FOUND", "count": 2}]
+
+
+def test_names_without_an_answer_are_ranked_by_clients_then_by_requests(tmp_path):
+    path = written(
+        tmp_path / "a.pcap",
+        asks(0.0, b"RARE", b"OFTEN", b"OFTEN", b"OFTEN", b"BOTH", b"ONCE"),
+        asks(1.0, b"BOTH", source=OTHER),
+        asks(2.0, b"ONCE"),
+    )
+    names = [row["name"] for row in told(path)["never_answered"]]
+    assert names == ["BOTH", "OFTEN", "ONCE", "RARE"]
+    assert [row["name"] for row in told(path, top=2)["never_answered"]] == ["BOTH", "OFTEN"]
