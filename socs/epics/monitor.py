@@ -276,15 +276,17 @@ class PvMonitor(Closing):
         if self._parts is not None:
             self._parts.upkeep.read_expected()
 
-    def forget_server(self, protocol: int, host: int, port: int) -> bool:
-        """Forget a server that is lost; was there one."""
+    def forget_server(self, protocol: int, host: int, port: int) -> None:
+        """Forget a server; raises `NotAllowed` if it is not known, or not lost."""
         with self._turns:
-            return self._there().knowledge.beacons.forget((protocol, host, port))
+            if not self._there().knowledge.beacons.forget((protocol, host, port)):
+                raise NotAllowed("server: it is not known, or not lost", "not_lost")
 
-    def forget_application(self, key: str) -> bool:
-        """Forget an application that is lost; was there one."""
+    def forget_application(self, key: str) -> None:
+        """Forget an application; raises the same."""
         with self._turns:
-            return self._there().knowledge.applications.forget(key)
+            if not self._there().knowledge.applications.forget(key):
+                raise NotAllowed("application: it is not known, or not lost", "not_lost")
 
     def update(self, names: Iterable[str]) -> int:
         """Have gateways search for these names now; for how many.

@@ -158,6 +158,14 @@ def test_forgotten_names_are_gone_at_once_and_come_back_when_they_are_asked_for(
         assert found(monitor) == ["A:TWO", "C:NEW"]
         with pytest.raises(NotAllowed, match="A:ONE"):
             monitor.search.forget(["A:TWO", "A:ONE"])
+        tell(monitor, other, beacons=[(IOC, 5064, 500)])
+        with pytest.raises(NotAllowed, match="server: it is not known, or not lost"):
+            monitor.forget_server(CA, IOC, 5064)  # it is alive
+        monitor._parts.knowledge.beacons.servers[CA, IOC, 5064].state = "LOST"
+        monitor.forget_server(CA, IOC, 5064)
+        assert monitor.queries.servers(Paging())["rows"] == []
+        with pytest.raises(NotAllowed, match="application: it is not known"):
+            monitor.forget_application("json:1")
         assert found(monitor) == ["A:TWO", "C:NEW"]
 
 
