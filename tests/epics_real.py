@@ -1,13 +1,25 @@
-"""A gateway and what a monitor knows, in this process, beside real servers and clients."""
+"""A gateway and what a monitor knows, beside real servers and clients.
+
+The gateway is in this process, or, to be killed, in one of its own: ``python -m tests.epics_real``
+with its settings, which writes its messages to its output.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
+
+import msgspec
 
 from socs.closing import Closing
 from socs.epics.gateway import Gateway
@@ -43,6 +55,36 @@ SEARCH = SearchSettings(True, datagrams_per_second=20, burst=5, timeout=1.5, att
 OWN_SEARCHES = OwnSearchSettings(True, timeout=30.0, again_after=0.5)
 
 
+def gateway_settings(
+    ports: EpicsPorts,
+    *,
+    listen: Wanted,
+    search_addresses: Sequence[str] = (),
+    networks: Sequence[str] = TRACK.subnets,
+    interface: str = "lo",
+) -> GatewaySettings:
+    """Of a gateway that searches if there are addresses to search."""
+    return GatewaySettings(
+        "gateway",
+        listen=listen,
+        interfaces=(interface,),
+        receive_buffer=1 << 20,
+        ports=ports,
+        networks=networks,
+        interval=INTERVAL,
+        search=replace(SEARCH, enabled=bool(search_addresses)),
+        search_addresses=search_addresses,
+    )
+
+
+def knowledge_settings(
+    track: TrackSettings, *, patience: float, searches: bool
+) -> KnowledgeSettings:
+    """Of a monitor; ``patience`` is with its gateways [s]."""
+    own = replace(OWN_SEARCHES, enabled=searches)
+    return KnowledgeSettings(track, gateway_patience=patience, search=own)
+
+
 class Monitoring(Closing):
     """Takes summaries as a monitor does, and remembers what it told.
 
@@ -67,8 +109,11 @@ class Monitoring(Closing):
         self._thread.start()
 
     def take(self, summary: Summary) -> None:
-        """A message goes over the feed."""
-        message = encode(summary)
+        """A summary goes over the feed."""
+        self.hear(encode(summary))
+
+    def hear(self, message: Any) -> None:
+        """A message comes."""
         if not self.cut:
             self._do(lambda now: self.knowledge.take(decode(message), now))
 
@@ -87,6 +132,11 @@ class Monitoring(Closing):
         for wish in wishes:
             assert isinstance(wish, Resync | Search)
             self.obey(wish)
+
+    def search(self, names: Iterable[str]) -> None:
+        """As an operator who looks at these."""
+        with self.lock:
+            self.knowledge.search([name.encode() for name in names], Priority.PAGE)
 
     def kinds(self, since: int = 0) -> list[str]:
         """Of all events from this one on."""
@@ -141,26 +191,18 @@ class Watch(Monitoring):
         lan: Lan | None = None,
         host: str = "",
     ) -> None:
-        searches = bool(search_addresses)
-        settings = KnowledgeSettings(
-            track,
-            gateway_patience=patience,
-            search=replace(OWN_SEARCHES, enabled=searches),
+        self.gateway_settings = gateway_settings(
+            ports,
+            listen=listen,
+            search_addresses=search_addresses,
+            networks=networks,
+            interface="lo" if lan is None else "eth0",
         )
         self.said: list[str] = []
-        self.gateway_settings = GatewaySettings(
-            "gateway",
-            listen=listen,
-            interfaces=("lo",) if lan is None else ("eth0",),
-            receive_buffer=1 << 20,
-            ports=ports,
-            networks=networks,
-            interval=INTERVAL,
-            search=replace(SEARCH, enabled=searches),
-            search_addresses=search_addresses,
-        )
         self._lan, self._host = lan, host
-        super().__init__(settings)
+        super().__init__(
+            knowledge_settings(track, patience=patience, searches=bool(search_addresses))
+        )
         try:
             self.start_gateway()
         except BaseException:
@@ -179,11 +221,6 @@ class Watch(Monitoring):
             self.gateway.resync()
         else:
             self.gateway.search([name.decode() for name in wish.names], wish.priority)
-
-    def search(self, names: Iterable[str]) -> None:
-        """As an operator who looks at these."""
-        with self.lock:
-            self.knowledge.search([name.encode() for name in names], Priority.PAGE)
 
     def close(self) -> None:
         """End the gateway, then the rest."""
@@ -215,3 +252,93 @@ def on_host(lan: Lan | None, host: str, do: Callable[[], None]) -> None:
     thread.join()
     if faults:
         raise faults[0]
+
+
+# -- a process of its own -------------------------------------------------------------------------
+
+_SIZE = struct.Struct("!I")
+
+
+class GatewayProcess(Closing):
+    """A gateway in a process of its own.
+
+    Args:
+        monitoring: hears it, and tells it what to search for.
+        given: for `gateway_settings`; ``ports`` among them.
+    """
+
+    def __init__(self, monitoring: Monitoring, **given: Any) -> None:
+        self._monitoring = monitoring
+        arguments = msgspec.json.encode(given).decode()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.epics_real", arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        monitoring.obey = self._obey
+        self._thread = threading.Thread(target=self._run, name="pv-monitor-feed", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        assert self._process.stdout is not None
+        while len(head := self._process.stdout.read(_SIZE.size)) == _SIZE.size:
+            (size,) = _SIZE.unpack(head)
+            message = self._process.stdout.read(size)
+            if len(message) == size:
+                self._monitoring.hear(msgspec.msgpack.decode(message))
+
+    def _obey(self, wish: Resync | Search) -> None:
+        assert self._process.stdin is not None
+        words = [name.decode() for name in wish.names] if isinstance(wish, Search) else []
+        with suppress(BrokenPipeError, ValueError):  # nobody is there to obey
+            self._process.stdin.write(" ".join(words).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def end(self, number: int) -> None:
+        """End it by a signal; all that it has told is heard."""
+        self._monitoring.obey = lambda wish: None
+        self._process.send_signal(number)
+        self._process.wait(20)
+        self._thread.join()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            with suppress(BrokenPipeError):  # of a wish that it did not hear
+                stream.close()
+
+    def close(self) -> None:
+        """Kill it, if it runs."""
+        if self._process.poll() is None:
+            self.end(signal.SIGKILL)
+
+
+def _serve(arguments: str) -> None:
+    """Be a gateway until SIGTERM: messages on the output, an empty line asks for a resync."""
+    given = msgspec.json.decode(arguments)
+    ports = msgspec.convert(given.pop("ports"), EpicsPorts)
+    writing = threading.Lock()
+
+    def tell(summary: Summary) -> None:
+        message = msgspec.msgpack.encode(encode(summary))
+        with writing:
+            sys.stdout.buffer.write(_SIZE.pack(len(message)) + message)
+            sys.stdout.buffer.flush()
+
+    gateway = Gateway(gateway_settings(ports, **given), tell, lambda text: None)
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    with gateway:
+        gateway.start()
+
+        def obey() -> None:
+            for line in sys.stdin:
+                if line.strip():
+                    gateway.search(line.split(), Priority.PAGE)
+                else:
+                    gateway.resync()
+
+        threading.Thread(target=obey, daemon=True).start()
+        ending.wait()
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
