@@ -71,7 +71,7 @@ def change_table(directory: Path, statement: str) -> list[tuple]:
 
 def archived_files(directory: Path) -> int:
     """Files in the archive, without markers and those of the other streams."""
-    others = (".hdf5", ".jsonl")
+    others = (".hdf5", ".jsonl", ".npz")
     found = (path for path in (directory / "archive").rglob("*") if path.suffix not in others)
     return sum(path.is_file() and "suprsync" not in path.parts for path in found)
 
@@ -124,10 +124,17 @@ def test_a_timed_demo_with_losses_and_duplicates_proves_itself(tmp_path):
     )
     assert len(started) >= 5
     assert_gone(started)
-    assert count_rows(directory) == found["registered"] + camera["files"] + tango["files"]
+    epics = found["parts"]["epics"]
+    assert (epics["served"], epics["online"], epics["never_seen"]) == (20, 20, 1)
+    ioc1, ioc2, missing = epics["who"]
+    for served in (ioc1, ioc2):
+        assert re.fullmatch(r"\S+ is ONLINE, served by CA \S+, asked for by \S+", served)
+    assert re.fullmatch(r"\S+:NOT:THERE is NEVER_SEEN, asked for by 127\.0\.0\.1:\d+", missing)
+    files = camera["files"] + tango["files"] + epics["files"]
+    assert count_rows(directory) == found["registered"] + files
     assert not (directory / "files").exists()  # all went well
     (copied,) = change_table(directory, "SELECT count(*) FROM pysmurf_files_v1 WHERE copied")
-    assert copied[0] == found["archived"] + camera["archived"] + tango["archived"]
+    assert copied[0] == found["archived"] + files
     assert archived_files(directory) == found["archived"]
 
 
@@ -140,6 +147,17 @@ def test_a_slow_subscriber_of_tango_is_named_with_what_it_lost(tmp_path):
     told = r"told: subscriber \S+/slow lost \d+ of sim/pub/2's value1.change"
     assert re.search(told, " ".join(out.split()))
     assert "all by the subscriber that was slow" in " ".join(out.split())
+
+
+@pytest.mark.slow  # the same
+@pytest.mark.timeout(180)
+def test_process_variables_of_a_killed_ioc_are_lost_and_no_others(tmp_path):
+    with demo(tmp_path / "demo", "--for", "15", "--fault", "epics-ioc", "--json") as process:
+        status, out, err = ended(process)
+    assert (status, err) == (0, ""), out
+    epics = json.loads(out)["parts"]["epics"]
+    assert (epics["online"], epics["killed"], epics["lost"]) == (10, 10, 10)
+    assert " is LOST, last served by CA " in epics["who"][1]
 
 
 @pytest.mark.timeout(180)

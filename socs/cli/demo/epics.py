@@ -342,6 +342,7 @@ class EpicsPart:
 
 def _sentence(known: Row) -> str:
     """``X is ONLINE, served by CA 127.0.0.1:5064, asked for by 127.0.0.1:4711``."""
-    served = f", served by {known['protocol']} {known['server']}" if known["server"] else ""
+    last = "last " if known["state"] == "LOST" else ""
+    served = f", {last}served by {known['protocol']} {known['server']}" if known["server"] else ""
     asking = ", ".join(row["source"] for row in known["requesters"]) or "nobody"
     return f"{known['name']} is {known['state']}{served}, asked for by {asking}"
