@@ -54,6 +54,7 @@ class Server:
         samples: spacings in that mean.
         restarts: how many were noticed.
         lost: when it was noticed to be lost, UNIX time [s]; NaN if it is not.
+        gap: the last spacing in which it was taken for lost, NaN if there was none [s].
     """
 
     protocol: int
@@ -73,6 +74,7 @@ class Server:
     interval_wrong: bool = False
     restarts: int = 0
     lost: float = math.nan
+    gap: float = math.nan
 
     @property
     def key(self) -> Key:
@@ -277,10 +279,17 @@ class Beacons:
         assert numbering is not None
         counted = numbering.counted or number != 0
         steady = uptime(number, expected) - uptime(number - 1, expected) > STEADY * expected
-        unsure = server.state == "LOST" if not counted else not steady
-        if missing or unsure or not self._sight.saw(server.host, numbering.at, now):
+        if missing or (counted and not steady):
+            return []
+        if not self._sight.saw(server.host, numbering.at, now):
             return []
         spacing = now - numbering.at
+        if server.state == "LOST":
+            # It was away, or sends rarely: then the next one is as long.
+            same = abs(spacing - server.gap) <= self._settings.interval_tolerance * spacing
+            server.gap = spacing
+            if not same:
+                return []
         share = max(PERIOD_SHARE, 1 / (server.samples + 1))
         known = server.period if server.samples else 0.0
         server.period = known + (spacing - known) * share

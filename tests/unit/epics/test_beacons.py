@@ -143,6 +143,26 @@ def test_the_number_wraps():
     assert watch.kinds == ["DETECTED"]
 
 
+def test_the_time_in_which_a_server_was_away_is_not_its_period():
+    watch = Watch()
+    watch.run(T0, T0 + 200)
+    watch.silence(T0 + 200, T0 + 2000)
+    number = watch.beacons.servers[CA, HOST, 5064].numbering.last
+    for step in range(1, 20):
+        watch.beacon(number + step, T0 + 2000 + 15 * step)
+        watch.tick(T0 + 2000 + 15 * step)
+    watch.silence(T0 + 2285, T0 + 2285 + 70)
+    assert watch.kinds == ["NEW", "LOST", "RESUMED", "LOST"]
+
+
+def test_a_server_that_sends_rarely_is_taken_for_lost_twice_and_known_then():
+    watch = Watch()
+    watch.run(T0, T0 + 6000, ((300.0 * n, 500 + n) for n in range(20)))
+    lost = [kind for kind in watch.kinds if kind in {"LOST", "RESUMED"}]
+    assert lost == ["LOST", "RESUMED"] * 2
+    assert watch.beacons.servers[CA, HOST, 5064].period == pytest.approx(300, rel=0.01)
+
+
 def test_server_without_numbers():
     watch = Watch()
     watch.beacon(0, T0 + 5)
