@@ -264,6 +264,18 @@ EPICS_SEARCH = (
     ),
     Counter("search_socket_errors", "errors", "of the system when answers were taken"),
     Counter(
+        "search_answer_errors",
+        "datagrams",
+        "that came, in a batch whose handling failed: a defect in this program",
+        "report it with the traceback in the log",
+    ),
+    Counter(
+        "search_defects",
+        "errors",
+        "of this program while it searched, after each of which it went on",
+        "report it with the traceback in the log",
+    ),
+    Counter(
         "search_handler_errors",
         "names",
         "whose outcomes could not be handled: a defect in this program",
@@ -339,6 +351,12 @@ EPICS_ASKING = (
         "if there are many, raise timeout, or find out who sends",
     ),
     Counter("asking_unreadable", "datagrams", "of these, no answers at all", _NOT_BEAT),
+    Counter(
+        "asking_answer_errors",
+        "datagrams",
+        "of these, whose handling failed: a defect in this program",
+        "report it with the traceback in the log",
+    ),
     Counter("asking_names", "names", "that were told"),
     Counter("asking_lines", "lines", "that were told"),
     Counter(
@@ -352,6 +370,12 @@ EPICS_ASKING = (
     ),
     Counter("asking_socket_errors", "errors", "of the system when answers were taken"),
     Counter(
+        "asking_defects",
+        "errors",
+        "of this program while it asked, after each of which it went on",
+        "report it with the traceback in the log",
+    ),
+    Counter(
         "asking_handler_errors",
         "conversations",
         "of which the outcome could not be handled: a defect in this program",
@@ -360,7 +384,10 @@ EPICS_ASKING = (
 )
 
 EPICS_ASKING_CONSERVATION = (
-    Conservation(("asking_datagrams",), ("asking_answers", "asking_stray", "asking_unreadable")),
+    Conservation(
+        ("asking_datagrams",),
+        ("asking_answers", "asking_stray", "asking_unreadable", "asking_answer_errors"),
+    ),
     Conservation(
         ("asking_asked",),
         (

@@ -155,6 +155,10 @@ class Asker(Closing):
                     self.counters.add("asking_socket_errors")
                     self._report("socket", f"asking applications: {error}")
                     self._stopping.wait(PAUSE)
+                except Exception as error:  # noqa: BLE001  told and counted; asking goes on
+                    self.counters.add("asking_defects")
+                    self._report_defect("asking applications", error)
+                    self._stopping.wait(PAUSE)
         finally:
             for each in (sock, wake):
                 each.close()
@@ -169,8 +173,12 @@ class Asker(Closing):
                 datagram, (host, port) = sock.recvfrom(MOST_BYTES + 1)
             except BlockingIOError:
                 return
-            with self._lock:
-                self._asking.feed(datagram, int(ipaddress.IPv4Address(host)), port)
+            try:
+                with self._lock:
+                    self._asking.feed(datagram, int(ipaddress.IPv4Address(host)), port)
+            except Exception as error:  # noqa: BLE001  told and counted; asking goes on
+                self.counters.add("asking_answer_errors")
+                self._report_defect("what applications answer", error)
 
     def _send_and_tell(self, sock: socket.socket) -> float:
         """Send what is due, and tell what has ended; how long to wait then [s]."""
@@ -187,10 +195,9 @@ class Asker(Closing):
         if told:
             try:
                 self._on_answers(told)
-            except Exception as error:  # supervised: counted and reported, asking goes on
+            except Exception as error:  # noqa: BLE001  told and counted; asking goes on
                 self.counters.add("asking_handler_errors", len(told))
-                if self._report("handler", f"answers of applications: {error!r}"):
-                    log.exception("answers of applications could not be handled")
+                self._report_defect("answers of applications", error)
         with self._lock:
             return min(self._asking.wait(time.monotonic()), LONGEST_WAIT)
 
@@ -203,6 +210,10 @@ class Asker(Closing):
             self.counters.add("asking_send_errors")
             self._report("send", f"a request could not be sent to {where[0]}:{where[1]}: {error}")
             return False
+
+    def _report_defect(self, what: str, error: Exception) -> None:
+        if self._report(what, f"{what}: {error!r}"):
+            log.error("%s: a defect", what, exc_info=error)
 
     def _report(self, kind: str, text: str) -> bool:
         return self._problems.report(kind, text, time.monotonic())

@@ -201,9 +201,9 @@ class Asking:
         if isinstance(answer, Heartbeat) or talk is None or not talk.awaits(answer.handle):
             self.tally.add("asking_stray", 1)
             return
-        self.tally.add("asking_answers", 1)
         talk.answers += 1
         self._go_on(talk, talk.take(answer))
+        self.tally.add("asking_answers", 1)
 
     def tick(self, now: float) -> list[Told]:
         """What was told in conversations that have ended since the last call."""

@@ -189,6 +189,10 @@ class ActiveSearch(Closing):
                     self.counters.add("search_socket_errors")
                     self._report("socket", f"searching: {error}")
                     self._stopping.wait(PAUSE)
+                except Exception as error:  # noqa: BLE001  told and counted; searching goes on
+                    self.counters.add("search_defects")
+                    self._report_defect("searching", error)
+                    self._stopping.wait(PAUSE)
         finally:
             for each in (sock, wake):
                 each.close()
@@ -211,10 +215,9 @@ class ActiveSearch(Closing):
         if outcomes:
             try:
                 self._on_outcomes(outcomes)
-            except Exception as error:  # supervised: counted and reported, searching goes on
+            except Exception as error:  # noqa: BLE001  told and counted; searching goes on
                 self.counters.add("search_handler_errors", len(outcomes))
-                if self._report("handler", f"outcomes of searches: {error!r}"):
-                    log.exception("outcomes of searches could not be handled")
+                self._report_defect("outcomes of searches", error)
         return min(wait, LONGEST_WAIT)
 
     def _send(self, sock: socket.socket, datagram: bytes, destination: Destination) -> bool:
@@ -229,15 +232,23 @@ class ActiveSearch(Closing):
             return False
 
     def _take(self, batch: Batch) -> None:
-        with self._lock:
-            if self.protocol == "ca":
-                self._searcher.feed_ca(ca.decode(batch), batch.hosts)
-            else:
-                self._searcher.feed_pva(pva.decode(batch), batch.hosts)
+        try:
+            with self._lock:
+                if self.protocol == "ca":
+                    self._searcher.feed_ca(ca.decode(batch), batch.hosts)
+                else:
+                    self._searcher.feed_pva(pva.decode(batch), batch.hosts)
+        except Exception as error:  # noqa: BLE001  told and counted; searching goes on
+            self.counters.add("search_answer_errors", len(batch.hosts))
+            self._report_defect(f"answers to searches, the first from {batch.sender(0)}", error)
 
     def _count(self, searcher: Searcher) -> None:
         self.counters.add_all(searcher.tally.counts)
         searcher.tally = Tally()
+
+    def _report_defect(self, what: str, error: Exception) -> None:
+        if self._report(what.partition(",")[0], f"{what}: {error!r}"):
+            log.error("%s: a defect", what, exc_info=error)
 
     def _report(self, kind: str, text: str) -> bool:
         return self._problems.report(kind, text, time.monotonic())

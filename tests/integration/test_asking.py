@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from socs.counters import EPICS_ASKING, EPICS_ASKING_CONSERVATION, Counters, imbalances
-from socs.epics import netstat
+from socs.epics import asker, netstat
 from socs.epics.asker import Asker
 from socs.epics.asking import AskingSettings
+from socs.epics.conversations import NamesConversation
 from socs.epics.decode import alive, heartbeat
 from socs.epics.searching import SharedLimiter
 from socs.epics.track.applications import Applications
@@ -328,6 +329,36 @@ def test_outcomes_that_cannot_be_handled_are_counted_and_asking_goes_on(peer):
         wait_until(lambda: questions.counters["asking_handler_errors"] == 1)
         assert any("ZeroDivisionError" in text for text in questions.problems)
         questions.asker._on_answers = questions.told.extend
+        questions.asker.ask_names(HERE, peer.getsockname()[1], 1)
+        assert questions.all()["names"].ending == "silent"
+
+
+@pytest.mark.parametrize("where", ["decode", "take"])
+def test_answers_whose_handling_fails_are_counted_and_asking_goes_on(peer, monkeypatch, where):
+    port = peer.getsockname()[1]
+    with Questions() as questions:
+        questions.asker.ask_names(HERE, port, 1)
+        request, asker = peer.recvfrom(100)
+        handle = int.from_bytes(request[12:], "big")
+        answer = b'{"handle":"%d","offset":"0","pvs":["A"],"total":"1"}' % handle
+        with monkeypatch.context() as broken:
+            owner = heartbeat if where == "decode" else NamesConversation
+            broken.setattr(owner, where, lambda *_: 1 // 0)
+            peer.sendto(answer, asker)
+            wait_until(lambda: questions.counters["asking_answer_errors"] == 1)
+        assert any("ZeroDivisionError" in text for text in questions.problems)
+        peer.sendto(answer, asker)
+        assert questions.all()["names"].texts == ("A",)
+    questions.balance()
+
+
+def test_an_error_of_the_asking_itself_is_counted_and_asking_goes_on(peer, monkeypatch):
+    monkeypatch.setattr(asker, "PAUSE", 0.01)
+    with Questions(replace(ON, timeout=0.05, attempts=1)) as questions:
+        with monkeypatch.context() as broken:
+            broken.setattr(questions.asker._asking, "tick", lambda now: 1 // 0)
+            wait_until(lambda: questions.counters["asking_defects"] >= 2)
+        assert any("asking applications: Zero" in text for text in questions.problems)
         questions.asker.ask_names(HERE, peer.getsockname()[1], 1)
         assert questions.all()["names"].ending == "silent"
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from socs.counters import EPICS_SEARCH, Counters
+from socs.epics import searching
 from socs.epics.limiter import MOST_PER_SECOND, Limiter
 from socs.epics.search import Priority, SearchSettings, Server
 from socs.epics.searching import ActiveSearch, SharedLimiter
@@ -184,6 +185,38 @@ def test_outcomes_that_cannot_be_handled_are_counted_and_searching_goes_on(serve
         wait_until(lambda: results.counters["search_handler_errors"] == 1)
         assert any("ZeroDivisionError" in text for text in results.problems)
         results.search._on_outcomes = results.take
+        results.search.ask([b"A"])
+        assert results.of("A") == [set()]
+
+
+@pytest.mark.parametrize("protocol", ["ca", "pva"])
+def test_answers_whose_handling_fails_are_counted_and_searching_goes_on(
+    server, monkeypatch, caplog, protocol
+):
+    port = server.getsockname()[1]
+    module = {"ca": searching.ca, "pva": searching.pva}[protocol]
+    settings = replace(ON, timeout=0.1, attempts=1)
+    with Results(protocol, [(LOOPBACK, port)], settings) as results:
+        with monkeypatch.context() as broken:
+            broken.setattr(module, "decode", lambda datagrams: 1 // 0)
+            server.sendto(b"anything", (LOOPBACK, results.search.port))
+            wait_until(lambda: results.counters["search_answer_errors"] == 1)
+        assert any(f":{port}: ZeroDivisionError" in text for text in results.problems)
+        assert "a defect" in caplog.text
+        results.search.ask([b"A"])
+        assert results.of("A") == [set()]
+    assert results.counters["search_defects"] == 0
+
+
+def test_an_error_of_the_search_itself_is_counted_and_searching_goes_on(server, monkeypatch):
+    port = server.getsockname()[1]
+    monkeypatch.setattr(searching, "PAUSE", 0.01)
+    settings = replace(ON, timeout=0.1, attempts=1)
+    with Results("ca", [(LOOPBACK, port)], settings) as results:
+        with monkeypatch.context() as broken:
+            broken.setattr(results.search._searcher, "tick", lambda now: 1 // 0)
+            wait_until(lambda: results.counters["search_defects"] >= 2)
+        assert any("searching: ZeroDivisionError" in text for text in results.problems)
         results.search.ask([b"A"])
         assert results.of("A") == [set()]
 
