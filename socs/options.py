@@ -81,12 +81,13 @@ def numbers(most: int) -> Callable[[str], list[int]]:
     def listed(text: str) -> list[int]:
         found: set[int] = set()
         for piece in text.split(","):
-            low, _, high = piece.partition("-")
-            if not low.isdecimal() or not (high or low).isdecimal() or int(high or low) > most:
+            low, dash, high = piece.partition("-")
+            ends = (low, high if dash else low)
+            if not all(map(str.isdecimal, ends)) or not int(low) <= int(ends[1]) <= most:
                 raise argparse.ArgumentTypeError(
                     f"{text!r} is no list of numbers from 0 to {most}, such as 0-7,{most}"
                 )
-            found.update(range(int(low), int(high or low) + 1))
+            found.update(range(int(low), int(ends[1]) + 1))
         return sorted(found)
 
     return listed

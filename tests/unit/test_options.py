@@ -24,6 +24,7 @@ NO_NUMBERS = ("", "x", "nan", "-inf", "1,5")
         (mebibytes, str(2.0**-20), 2.0**-20),
         (whole(2), "2", 2),
         (numbers(31), "7,0-2,2", [0, 1, 2, 7]),
+        (numbers(31), "5-5", [5]),
         (octal, "664", 0o664),
     ],
 )
@@ -42,7 +43,11 @@ def test_what_fits(kind: Callable[[str], object], text: str, value: object) -> N
             "is not a positive number of MiB",
         ),
         (whole(2), ("", "x", "1", "-3", "2.0"), "is not a whole number of at least 2"),
-        (numbers(31), ("", "x", "32", "0-32", "-1"), "is no list of numbers from 0 to 31"),
+        (
+            numbers(31),
+            ("", "x", "32", "0-32", "-1", "1-", "0,1-", "7-2", "1-2-3", "1,,2"),
+            "is no list of numbers from 0 to 31",
+        ),
         (octal, ("", "64", "668", "0o664", "-664"), "are not permissions"),
     ],
 )
