@@ -6,6 +6,7 @@ from tests.bench import (
     bench_epics_decode,
     bench_epics_live,
     bench_epics_million,
+    bench_epics_replay,
     bench_registration,
     bench_slow_signal,
     bench_slow_signal_files,
@@ -26,6 +27,7 @@ for bench in (
     bench_epics_decode,
     bench_epics_live,
     bench_epics_million,
+    bench_epics_replay,
 ):
     print(f"\n{bench.__doc__.splitlines()[0]}\n")
     bench.main()
