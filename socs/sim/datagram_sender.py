@@ -148,6 +148,12 @@ class DatagramSender(Closing):
             control = [(socket.IPPROTO_IP, IP_PKTINFO, info)]
             self._socket.sendmsg([view[offset : offset + length]], control, 0, self._to)
 
+    @property
+    def port(self) -> int:
+        """UDP port from which the datagrams go; 0 before the first."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()

@@ -141,7 +141,7 @@ def trial(way: str, rate: float, seconds: float) -> Trial:
         clients.begin(rate, seconds)
         time.sleep(seconds / 2)
         half = gateway.state()
-        datagrams, requests, took = clients.end()
+        datagrams, requests, took, *_ = clients.end()
     deadline = time.monotonic() + 10
     while arrived(state := gateway.state()) < datagrams and time.monotonic() < deadline:
         time.sleep(0.05)

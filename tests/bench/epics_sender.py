@@ -1,15 +1,17 @@
 """Clients of Channel Access in a process of its own, for benchmarks: as fast as one can send.
 
 Two hundred hosts, 127.0.1.1 to .200, send the datagrams of :mod:`tests.bench.epics_capture` over
-and over, at a rate, from some sockets in turn. What was sent is told exactly.
+and over, at a rate, from some sockets in turn. What was sent is told exactly, for each source too.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,15 +21,25 @@ from tests.bench.epics_capture import capture
 HOSTS, SOCKETS = 200, 3
 FIRST = int(IPv4Address("127.0.1.1"))
 DIFFERENT = 20_000  # datagrams
-AT_ONCE = 60  # in one system call
+AT_ONCE = 100  # in one system call; DIFFERENT is a multiple of it
+LATEST = 0.1  # s that are made up for after a stall
+
+
+class Sent(NamedTuple):
+    """What was sent, how long that took [s], and the CPU time of the process for it [s].
+
+    ``sources`` has datagrams and requests by source, ``127.0.1.1:4711``.
+    """
+
+    datagrams: int
+    requests: int
+    took: float
+    cpu: float
+    sources: dict[str, tuple[int, int]]
 
 
 class Clients:
-    """The sending side.
-
-    Attributes:
-        requests: how many are in the first datagrams, from none to all of them; int64.
-    """
+    """The sending side."""
 
     def __init__(self, port: int, seed: int = 1) -> None:
         datagrams, _ = capture(DIFFERENT, hosts=HOSTS, seed=seed)
@@ -35,8 +47,7 @@ class Clients:
         self._lengths = np.array([len(each) for each in contents])
         self._offsets = np.cumsum(self._lengths) - self._lengths
         self._memory = np.frombuffer(b"".join(contents), np.uint8)
-        asked = [requests_in(each) for each in contents]
-        self.requests = np.concatenate([[0], np.cumsum(asked)])
+        self._requests = np.array([requests_in(each) for each in contents])
         sources = [str(IPv4Address(FIRST + host)) for host in range(HOSTS)]
         self._senders = [
             DatagramSender("127.0.0.1", port, sources, "sendmmsg") for _ in range(SOCKETS)
@@ -44,36 +55,44 @@ class Clients:
         self._which = np.arange(DIFFERENT) % HOSTS
         self._sent = 0
 
-    def send(self, count: int) -> None:
-        """Send the next ``count``, at most `AT_ONCE`."""
+    def send(self) -> None:
+        """Send the next `AT_ONCE`."""
         begin = self._sent % DIFFERENT
-        part = slice(begin, min(begin + count, DIFFERENT))
+        part = slice(begin, begin + AT_ONCE)
         sender = self._senders[self._sent // AT_ONCE % SOCKETS]
         sender.send(self._memory, self._offsets[part], self._lengths[part], self._which[part])
-        self._sent += part.stop - begin
+        self._sent += AT_ONCE
 
-    def play(self, rate: float, seconds: float) -> tuple[int, int, float]:
-        """Send for ``seconds`` at ``rate`` datagrams per second.
-
-        After a stall it goes on at the same rate, and does not make up for the time lost.
-
-        Returns:
-            Datagrams and requests sent, and how long it took [s].
+    def play(self, rate: float, seconds: float) -> Sent:
+        """Send for ``seconds`` at ``rate`` datagrams per second; `LATEST` limits what is made up
+        for after a stall.
         """
-        before = self._sent
+        before, cpu = self._sent, time.process_time()
         period = AT_ONCE / rate
         start = due = time.perf_counter()
         while (now := time.perf_counter()) < start + seconds:
             if due > now:
                 time.sleep(due - now)
-            due = max(due + period, now)
-            self.send(AT_ONCE)
-        took = time.perf_counter() - start
-        return self._sent - before, self._asked(self._sent) - self._asked(before), took
+            due = max(due + period, now - LATEST)
+            self.send()
+        took, cpu = time.perf_counter() - start, time.process_time() - cpu
+        sources = self._by_source(before, self._sent)
+        requests = sum(each[1] for each in sources.values())
+        return Sent(self._sent - before, requests, took, cpu, sources)
 
-    def _asked(self, sent: int) -> int:
-        rounds, rest = divmod(sent, DIFFERENT)
-        return int(rounds * self.requests[-1] + self.requests[rest])
+    def _by_source(self, begin: int, end: int) -> dict[str, tuple[int, int]]:
+        """Datagrams and requests of each source in those from ``begin`` on, before ``end``."""
+        sent = np.arange(begin, end)
+        source = sent // AT_ONCE % SOCKETS * HOSTS + self._which[sent % DIFFERENT]
+        datagrams = np.bincount(source, minlength=SOCKETS * HOSTS)
+        requests = np.bincount(source, self._requests[sent % DIFFERENT], SOCKETS * HOSTS)
+        told = [
+            f"{IPv4Address(FIRST + host)}:{sender.port}"
+            for sender in self._senders
+            for host in range(HOSTS)
+        ]
+        amounts = zip(datagrams.tolist(), requests.astype(int).tolist(), strict=True)
+        return {name: each for name, each in zip(told, amounts, strict=True) if each[0]}
 
 
 def requests_in(contents: bytes) -> int:
@@ -86,7 +105,11 @@ def requests_in(contents: bytes) -> int:
 
 
 class ClientsProcess:
-    """`Clients` in another process, that send on command."""
+    """`Clients` in another process, that send on command.
+
+    Attributes:
+        pid: of the process.
+    """
 
     def __init__(self, port: int) -> None:
         command = [sys.executable, "-m", "tests.bench.epics_sender", str(port)]
@@ -94,6 +117,7 @@ class ClientsProcess:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._process.stdout.readline()
+        self.pid = self._process.pid
 
     def __enter__(self) -> ClientsProcess:
         return self
@@ -105,10 +129,9 @@ class ClientsProcess:
         """Start sending ``rate`` datagrams per second."""
         print(rate, seconds, file=self._process.stdin, flush=True)
 
-    def end(self) -> tuple[int, int, float]:
-        """Wait until all is sent: datagrams, requests, and how long that took [s]."""
-        datagrams, requests, took = self._process.stdout.readline().split()
-        return int(datagrams), int(requests), float(took)
+    def end(self) -> Sent:
+        """Wait until all is sent."""
+        return Sent(*json.loads(self._process.stdout.readline()))
 
 
 def main(port: int) -> None:
@@ -117,7 +140,7 @@ def main(port: int) -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         rate, seconds = line.split()
-        print(*clients.play(float(rate), float(seconds)), flush=True)
+        print(json.dumps(clients.play(float(rate), float(seconds))), flush=True)
 
 
 if __name__ == "__main__":
