@@ -77,6 +77,7 @@ EPICS_PVA = (
     Counter("pva_segmented", "datagrams", "with a part of a message, as TCP has them", _NOT_PVA),
 )
 
+_DEFECT = "report it with the traceback in the log"
 _NOT_BEAT = "find the sender in the log; it does not send heartbeats"
 
 EPICS_HEARTBEATS = (
@@ -267,19 +268,14 @@ EPICS_SEARCH = (
         "search_answer_errors",
         "datagrams",
         "that came, in a batch whose handling failed: a defect in this program",
-        "report it with the traceback in the log",
+        _DEFECT,
     ),
-    Counter(
-        "search_defects",
-        "errors",
-        "of this program while it searched, after each of which it went on",
-        "report it with the traceback in the log",
-    ),
+    Counter("search_defects", "errors", "of this program, after which searching went on", _DEFECT),
     Counter(
         "search_handler_errors",
         "names",
         "whose outcomes could not be handled: a defect in this program",
-        "report it with the traceback in the log",
+        _DEFECT,
     ),
 )
 
@@ -355,7 +351,7 @@ EPICS_ASKING = (
         "asking_answer_errors",
         "datagrams",
         "of these, whose handling failed: a defect in this program",
-        "report it with the traceback in the log",
+        _DEFECT,
     ),
     Counter("asking_names", "names", "that were told"),
     Counter("asking_lines", "lines", "that were told"),
@@ -369,17 +365,12 @@ EPICS_ASKING = (
         "see the log for the system's reason: mostly there is no route, or the network is down",
     ),
     Counter("asking_socket_errors", "errors", "of the system when answers were taken"),
-    Counter(
-        "asking_defects",
-        "errors",
-        "of this program while it asked, after each of which it went on",
-        "report it with the traceback in the log",
-    ),
+    Counter("asking_defects", "errors", "of this program, after which asking went on", _DEFECT),
     Counter(
         "asking_handler_errors",
         "conversations",
         "of which the outcome could not be handled: a defect in this program",
-        "report it with the traceback in the log",
+        _DEFECT,
     ),
 )
 
