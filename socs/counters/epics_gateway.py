@@ -117,6 +117,12 @@ EPICS_GATEWAY = (
         "of these, dropped as the router was away or too slow; monitors notice",
         "see why the router is away; a monitor asks for all names anew afterwards",
     ),
+    Counter(
+        "intervals_deaf",
+        "intervals",
+        "of which monitors were told nothing, as no interface of the networks had a carrier",
+        "see cables, switches and interfaces; monitors notice, and take nothing for lost",
+    ),
     Counter("resyncs", "epochs", "begun as a monitor asked for it"),
     Counter(
         "gathering_errors",

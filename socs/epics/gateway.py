@@ -27,12 +27,14 @@ from socs.epics.decode.words import Tally
 from socs.epics.gateway_settings import GatewaySettings
 from socs.epics.gathering import Gathering
 from socs.epics.listening import Handler, Listening
+from socs.epics.networks import Networks
 from socs.epics.questions import Questions
 from socs.epics.replay import Replay
 from socs.epics.search import Priority
 from socs.epics.summary import Found, Summary, Told
 from socs.problems import Problems
 from socs.wire.batch import Batch
+from socs.wire.carrier import has_carrier
 
 TROUBLE_LASTS = 60.0  # s since the last loss
 
@@ -46,6 +48,9 @@ LOSSES = (
     "heartbeats_not_told", "findings_not_told", "requests_nameless_fast", "requests_nameless_full",
     "requests_sourceless", "summaries_unpublished", "gathering_errors",
 )  # fmt: skip
+
+DEAF = "no interface of these networks has a carrier"
+NOT_DEAF = "an interface has a carrier again; monitors are told what it hears"
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +77,7 @@ class Gateway(Closing):
     ) -> None:
         self.settings, self.boot = settings, secrets.token_hex(8)
         self.counters = Counters(*TABLES)
+        self._networks = Networks(settings.networks, "networks") if settings.networks else None
         self._on_summary, self._report = on_summary, report or log.info
         self._problems = Problems(self._report)
         self._lock = threading.Lock()  # of the gathering
@@ -82,7 +88,7 @@ class Gateway(Closing):
             settings, self._on_found, self._on_told, report=self._report, counters=self.counters
         )
         self._ending = threading.Event()
-        self._finished = False
+        self._finished = self._deaf = False
         self._thread: threading.Thread | None = None
         self._next = 0.0  # when a replay at full speed has its next summary
         self._lost = dict.fromkeys(LOSSES, 0)
@@ -215,7 +221,14 @@ class Gateway(Closing):
     def _tell(self, now: float, *, last: bool = False) -> None:
         with self._telling:
             try:
-                for summary in self._summaries(now, last):
+                was_deaf, self._deaf = self._deaf, self._is_deaf()
+                if was_deaf != self._deaf:
+                    self._report("monitors are told nothing: " + DEAF if self._deaf else NOT_DEAF)
+                summaries = self._summaries(now, last)
+                if was_deaf and self._deaf and not last:
+                    self.counters.add("intervals_deaf")
+                    return
+                for summary in summaries:
                     self._questions.heard(summary.beats)
                     self.counters.add("summaries_made")
                     self._on_summary(summary)
@@ -223,6 +236,13 @@ class Gateway(Closing):
                 self.counters.add("gathering_errors")
                 if self._problems.report("telling", f"summary: {error!r}", time.monotonic()):
                     log.exception("a summary could not be made")
+
+    def _is_deaf(self) -> bool:
+        """Does nothing reach us, so that silence says nothing."""
+        networks = self._networks
+        belongs = None if networks is None else lambda host: host in networks
+        hears = has_carrier(self.settings.interfaces, belongs)
+        return isinstance(self._source, Listening) and not hears
 
     def _summaries(self, now: float, last: bool) -> list[Summary]:
         if isinstance(self._source, Listening):
@@ -328,7 +348,8 @@ class Gateway(Closing):
         for name in LOSSES:
             if numbers[name] > self._lost[name]:
                 self._lost[name], self._lost_at[name] = numbers[name], now
-        troubles = [
+        troubles = [DEAF] if self._deaf else []
+        troubles += [
             f"{name}: {numbers[name]}"
             for name, at in self._lost_at.items()
             if now - at < TROUBLE_LASTS

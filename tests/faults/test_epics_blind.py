@@ -5,17 +5,19 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from socs.epics.track.events import Event, PvEvent, ServerEvent
+from socs.epics.track.events import Event, HostEvent, PvEvent, ServerEvent
+from socs.errors import OurError
 from socs.sim.iocs import BROADCAST, EpicsSite
+from socs.sim.lan import Lan
 from socs.testing import wait_until
-from tests.epics_real import TRACK, GatewayProcess, Monitoring, knowledge_settings
+from tests.epics_real import TRACK, GatewayProcess, Monitoring, Watch, knowledge_settings
 
 pytestmark = pytest.mark.skipif(
     not all(map(find_spec, ("softioc", "caproto", "p4p"))),
@@ -49,7 +51,8 @@ def told(events: list[Event], site: EpicsSite) -> list[tuple[str, str]]:
     servers = {
         port: ioc
         for ioc in ("stays", "dies", "again", "pva", "comes")
-        for port in (site.ports_of(ioc) or {}).values()
+        if ioc in site._iocs
+        for port in site.ports_of(ioc).values()
     }
     found = []
     for event in events:
@@ -137,3 +140,61 @@ def test_nothing_is_lost_while_nobody_listens(
     assert lost.time >= float(listens.evidence["from"]) + QUICK.ca_lost_after
     # What was asked for meanwhile is known by its name.
     wait_until(lambda: monitoring.requesters(site.prefix + "MISSING"), 20)
+
+
+@pytest.mark.timeout(120)
+def test_a_gateway_whose_cable_is_pulled_is_deaf_and_nothing_is_lost_by_that(
+    tmp_path: Path,
+) -> None:
+    try:
+        lan = Lan(["watch", "one", "two"])
+    except OurError as error:
+        pytest.skip(f"no network namespaces here: {error}")
+    with ExitStack() as stack:
+        stack.enter_context(lan)
+        site = stack.enter_context(EpicsSite(tmp_path / "site", hosts=lan, beacon_period=PERIOD))
+        for name, host in (("stays", "one"), ("dies", "two")):
+            site.add(name, {site.prefix + name: "float"}, server="caproto", host=host)
+        watch = stack.enter_context(
+            Watch(
+                site.ports,
+                listen="sockets",
+                search_addresses=[lan.broadcast],
+                networks=[lan.network],
+                track=QUICK,
+                patience=PATIENCE,
+                lan=lan,
+                host="watch",
+            )
+        )
+        names = [site.prefix + "stays", site.prefix + "dies"]
+        site.start("stays", "dies")
+        wait_until(lambda: watch.knowledge.totals()["servers_alive"] == 2, 20)
+        watch.search(names)
+        wait_until(lambda: watch.knowledge.totals()["ONLINE"] == 2, 20)
+        wait_until(lambda: not watch.searching(), 20)
+        before = len(watch.events)
+
+        lan.disconnect("watch")
+        gone = time.time()
+        site.kill("dies")
+        watch.search(names)
+        wait_until(lambda: watch.kinds(before), 20)
+        wait_until(lambda: time.time() > gone + 2 * QUICK.ca_lost_after, 20)
+        assert watch.kinds(before) == ["GATEWAY_BLIND"]
+        assert watch.gateway.status()["troubles"][0].startswith("no interface")
+        assert {watch.state(name) for name in names} == {"ONLINE"}
+
+        lan.connect("watch")
+        wait_until(lambda: len(watch.kinds(before)) >= 5, 30)
+        watch.search(names)
+        wait_until(lambda: not watch.searching(), 20)
+        found = told([e for e in watch.events[before + 1 :] if not isinstance(e, HostEvent)], site)
+        assert found == [("GATEWAY_LISTENS", ""), ("LOST", "dies"), ("LOST", "dies")]
+        assert watch.state(names[0]) == "ONLINE"
+        assert watch.gateway.status()["counters"]["intervals_deaf"] > 5
+        # It is another thing if the cable of a server is pulled.
+        before = len(watch.events)
+        lan.disconnect("one")
+        wait_until(lambda: "LOST" in watch.kinds(before), 20)
+    assert watch.faults == []

@@ -157,6 +157,30 @@ def test_a_defect_does_not_end_it() -> None:
         wait_until(lambda: len(running.told) > before, 10)
 
 
+def test_while_no_cable_is_there_monitors_are_told_nothing_and_then_of_a_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cable = [True]
+    monkeypatch.setattr("socs.epics.gateway.has_carrier", lambda *_: cable[0])
+    with Running(ports=free_ports(), listen="sockets", address="127.0.0.1") as running:
+        wait_until(lambda: running.told, 10)
+        cable[0] = False
+        wait_until(lambda: running.gateway.counters["intervals_deaf"] > 3, 10)
+        status, deaf = running.gateway.status(), len(running.told)
+        assert status["troubles"] == ["no interface of these networks has a carrier"]
+        assert status["counters"]["summaries_made"] == deaf
+        cable[0] = True
+        wait_until(lambda: len(running.told) > deaf, 10)
+        assert running.gateway.status()["troubles"] == []
+    last, first = running.told[deaf - 1 : deaf + 1]
+    assert first.began > last.ended
+    assert first.number > last.number + 3
+    assert [line.split(":")[0] for line in running.lines[1:]] == [
+        "monitors are told nothing",
+        "an interface has a carrier again; monitors are told what it hears",
+    ]
+
+
 def _raise_once(call: Any) -> Any:
     calls: list[int] = []
 
