@@ -62,6 +62,26 @@ EPICS_KNOWLEDGE = (
     Counter("names_told", "names", "that applications told when they were asked"),
     Counter("resyncs_wished", "times", "that a gateway was asked for all names anew"),
     Counter("asks_wished", "conversations", "with applications that gateways were asked for"),
+    Counter(
+        "asks_refused",
+        "conversations",
+        "of these, that gateways did not begin",
+        "see if asking is switched on there (--ask)",
+    ),
+    Counter("told_complete", "conversations", "in which an application told all"),
+    Counter(
+        "told_partial",
+        "conversations",
+        "in which an application told something, but not all; it is asked again",
+        "see how they ended: the asking_ counters of the gateway",
+    ),
+    Counter("told_nothing", "conversations", "without an answer; it is asked again"),
+    Counter(
+        "told_torn",
+        "conversations",
+        "that were told in parts, of which one did not come; it is asked again",
+        "see summaries_missed, and findings_not_told of the gateway",
+    ),
 )
 
 EPICS_SEARCHES = (

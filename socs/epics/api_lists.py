@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from socs.epics.decode.heartbeat import Heartbeat
+from socs.epics.host_processes import Mapped, Place
 from socs.epics.networks import host_text
 from socs.epics.track.applications import Application, Applications
 from socs.epics.track.beacons import Beacons, Server
@@ -20,21 +20,6 @@ from socs.epics.track.events import CA
 VERSION = "1.0"
 
 Json = dict[str, Any]
-Place = tuple[int, int]  # host, TCP port
-
-
-@dataclass(frozen=True)
-class Mapped:
-    """What serves at a port.
-
-    Attributes:
-        command, directory: of its process.
-        key: see `socs.epics.netstat.Process.identity`.
-    """
-
-    command: str
-    directory: str
-    key: int
 
 
 def heartbeats(

@@ -41,8 +41,12 @@ class Paging:
 
     def of(self, listed: Sequence[T], row: Callable[[T], Row]) -> Row:
         """The rows of that part of ``listed``, and how many there are in all."""
-        part = listed[self.start : self.start + self.most]
-        return {"total": len(listed), "start": self.start, "rows": [row(each) for each in part]}
+        part = [row(each) for each in self.part(listed)]
+        return {"total": len(listed), "start": self.start, "rows": part}
+
+    def part(self, listed: Sequence[T]) -> Sequence[T]:
+        """That part of ``listed``."""
+        return listed[self.start : self.start + self.most]
 
 
 def host_of(text: object, parameter: str = "host") -> int:

@@ -141,14 +141,14 @@ class Feeding:
                 self.counts["beats_twice"] += 1
         return events
 
-    def told_names(self, told: Told) -> None:
-        """An application told the names that it serves."""
+    def told_names(self, told: Told, app: Application | None) -> None:
+        """An application told names that it serves; ``app`` is which, if it is still there."""
         self.counts["names_told"] += len(told.texts)
         names = [text.encode("utf-8", "surrogateescape") for text in told.texts]
         numbers = self._numbers_of([name for name in names if name])
-        app = self.application(told.host, told.port)
-        if app is not None and app.beat.port:
-            self._pvs.told(numbers[numbers >= 0], CA, app.beat.host, app.beat.port)
+        server = told.server or (app.beat.port if app is not None else 0)
+        if server:
+            self._pvs.told(numbers[numbers >= 0], CA, told.host, server)
 
     def application(self, host: int, port: int) -> Application | None:
         """The application whose heartbeats come from there."""

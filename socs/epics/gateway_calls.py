@@ -126,5 +126,6 @@ def _params(wish: Wish) -> dict[str, Any]:
             "host": host_text(wish.host),
             "port": wish.port,
             "sequence": wish.sequence,
+            "server": wish.server,
         }
     return {}

@@ -31,6 +31,7 @@ from socs.epics.summary import (
     CA_BEACONS,
     MOST_NAMES,
     MOST_ROWS,
+    MOST_TEXT,
     PVA_BEACONS,
     Beat,
     Found,
@@ -369,4 +370,15 @@ class Gathering:
         summary.ca_beacons, summary.pva_beacons = self._ca_beacons.take(), self._pva_beacons.take()
         summary.beats, self._beats, self._beat_bytes = tuple(self._beats), [], 0
         summary.found, self._found = tuple(self._found[:MOST_ROWS]), self._found[MOST_ROWS:]
-        summary.told, self._told = tuple(self._told[:MOST_ROWS]), self._told[MOST_ROWS:]
+        several = _fitting(self._told)
+        summary.told, self._told = tuple(self._told[:several]), self._told[several:]
+
+
+def _fitting(told: Sequence[Told]) -> int:
+    """How many of these fit into one summary; one at least, if there are any."""
+    size = 0
+    for place, each in enumerate(told):
+        size += sum(map(len, each.texts))
+        if place and (size > MOST_TEXT or place >= MOST_ROWS):
+            return place
+    return len(told)

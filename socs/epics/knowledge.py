@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from socs.epics.decode.heartbeat import WITH_LINES, WITHOUT_NAMES, Heartbeat
 from socs.epics.feeding import Feeding
+from socs.epics.interviews import Interviews, InterviewSettings
 from socs.epics.inventory import Inventory, InventoryLimits
 from socs.epics.joining import Join, Joined
 from socs.epics.name_rule import NameRule
@@ -36,7 +36,7 @@ from socs.epics.summary import Summary, Told
 from socs.epics.track.applications import Applications
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.coverage import Coverage
-from socs.epics.track.events import ApplicationEvent, Event, ServerEvent
+from socs.epics.track.events import Event, ServerEvent
 from socs.epics.track.hosts import Hosts
 from socs.epics.track.pvs import Pvs
 from socs.epics.track.settings import TrackSettings
@@ -55,12 +55,9 @@ COUNTS = (
     "datagrams_missed",
     "clocks_set",
     "resyncs_wished",
-    "asks_wished",
 )
 MOST_GATEWAYS = 256  # if any is admitted
-MOST_LINES = 1_000  # applications of which lines are kept
 SERVER_CHANGES = frozenset({"NEW", "RESTARTED", "LOST", "RESUMED"})
-APPLICATION_STARTS = frozenset({"NEW", "DETECTED", "RESTARTED"})
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class KnowledgeSettings:
         tick_period: how often to look for what is silent.
         resync_period: a gateway is asked for all its names anew this often at most.
         window: what two gateways heard of one sender within this time may be the same.
-        ask: ask applications that have started for their names and processes.
+        ask: when to ask applications for their names and processes.
         search: see there.
 
     Raises:
@@ -95,7 +92,7 @@ class KnowledgeSettings:
     tick_period: float = 0.5
     resync_period: float = 5.0
     window: float = 3.0
-    ask: bool = False
+    ask: InterviewSettings = field(default_factory=InterviewSettings)
     search: OwnSearchSettings = field(default_factory=OwnSearchSettings)
 
     def __post_init__(self) -> None:
@@ -126,7 +123,7 @@ class Knowledge:
         sight: when we listened.
         joins: gateways by name: their state, clocks, and what was missed.
         searches: searches and polling.
-        lines: what applications told of their hosts, by address and port of each.
+        interviews: what applications were asked for, and what they told.
     """
 
     def __init__(
@@ -142,7 +139,7 @@ class Knowledge:
         self.hosts = Hosts(self.beacons, self.applications, self.sight, track)
         self.searches = OwnSearches(self.pvs, settings.search, self.sight, seed=secret)
         self.joins: dict[str, Join] = {}
-        self.lines: dict[tuple[int, int], Told] = {}
+        self.interviews = Interviews(settings.ask, self.applications, self.beacons)
         self._feeding = Feeding(
             self.pvs,
             self.beacons,
@@ -154,7 +151,6 @@ class Knowledge:
         self._counts = dict.fromkeys(COUNTS, 0)
         self._now = self._horizon = self._ticked = -math.inf
         self._resynced: dict[str, float] = {}
-        self._asks: dict[tuple[int, int, str], Ask] = {}
 
     def take(self, summary: Summary, now: float) -> list[Event]:
         """Take a summary that arrived ``now``; what happened, in order."""
@@ -177,10 +173,12 @@ class Knowledge:
         for found in sorted(summary.found, key=lambda each: each.ended):
             asked, ended = join.our(found.asked), max(join.our(found.ended), join.began)
             heard += self.searches.found(summary.gateway, found, asked, ended)
-        for told in summary.told:
-            self._told(told)
         heard.sort(key=lambda event: event.time)
-        self._watch(heard, summary.gateway)
+        self._watch(heard)
+        for beat in summary.beats:
+            self.interviews.heard(summary.gateway, beat.host)
+        for told in summary.told:
+            self._told(told, join)
         return events + heard + self._advance()
 
     def tick(self, now: float) -> list[Event]:
@@ -211,13 +209,12 @@ class Knowledge:
                 self._counts["resyncs_wished"] += 1
                 wishes.append(Resync(name))
         wishes += self.searches.wishes()
-        wishes += self._asks.values()
-        self._counts["asks_wished"] += len(self._asks)
-        self._asks.clear()
-        return wishes
+        return wishes + self.interviews.due(self._now, self._live())
 
     def refused(self, wish: Wish) -> list[Event]:
         """A gateway did not do what we wished; what follows from that."""
+        if isinstance(wish, Ask):
+            self.interviews.refused(wish)
         return self.searches.refused(wish, self._now) if isinstance(wish, Search) else []
 
     def search(self, names: Iterable[bytes], priority: Priority = Priority.PAGE) -> int:
@@ -243,6 +240,7 @@ class Knowledge:
             self.beacons.counts,
             self.applications.counts,
             self.searches.counts,
+            self.interviews.counts,
         ):
             found |= counts
         return found
@@ -337,35 +335,21 @@ class Knowledge:
         self._ticked = self._horizon
         events: list[Event] = [*self.beacons.tick(self._ticked), *self.pvs.tick(self._ticked)]
         events += [*self.applications.tick(self._ticked), *self.pvs.tick(self._ticked)]
-        self._watch(events, "")
+        self._watch(events)
         return events + self.hosts.judge(self._ticked)
 
-    def _watch(self, events: Iterable[Event], gateway: str) -> None:
+    def _watch(self, events: Iterable[Event]) -> None:
         """Look closer at what has changed."""
         for event in events:
             if isinstance(event, ServerEvent) and event.kind in SERVER_CHANGES:
                 self.searches.server_changed((event.protocol, event.host, event.port))
-            elif isinstance(event, ApplicationEvent) and event.kind in APPLICATION_STARTS:
-                self._ask(event.key, gateway)
+            self.interviews.follow(event)
 
-    def _ask(self, key: str, gateway: str) -> None:
-        app = self.applications.known.get(key)
-        if not self.settings.ask or app is None or not isinstance(app.told, Heartbeat):
-            return
-        host, port, sequence = app.beat.host, app.sender, app.beat.sequence
-        if app.told.version != WITHOUT_NAMES:
-            self._asks[host, port, "names"] = Ask(gateway, "names", host, port, sequence)
-        if app.told.version == WITH_LINES:
-            self._asks[host, port, "lines"] = Ask(gateway, "lines", host, port, sequence)
-
-    def _told(self, told: Told) -> None:
+    def _told(self, told: Told, join: Join) -> None:
+        app = self._feeding.application(told.host, told.port)
         if told.kind == "names":
-            self._feeding.told_names(told)
-        elif told.kind == "lines":
-            self.lines.pop((told.host, told.port), None)
-            self.lines[told.host, told.port] = told
-            if len(self.lines) > MOST_LINES:
-                del self.lines[next(iter(self.lines))]
+            self._feeding.told_names(told, app)
+        self.interviews.told(told, app, max(join.our(told.time), join.began))
 
 
 def _cause(join: Join, joined: Joined, before: _Before) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from socs.db import options as db_options
 from socs.db.options import row_constants, spool_settings
+from socs.epics.interviews import InterviewSettings
 from socs.epics.inventory import InventoryLimits
 from socs.epics.knowledge import KnowledgeSettings
 from socs.epics.monitor import PvMonitorSettings
@@ -58,7 +59,9 @@ def monitor_settings(args: argparse.Namespace) -> PvMonitorSettings:
         classes=classes,
         gateways=gateways,
         gateway_patience=args.gateway_patience,
-        ask=args.ask,
+        ask=InterviewSettings(
+            enabled=args.ask, names_every=args.ask_period, lines_every=args.ask_period
+        ),
         search=OwnSearchSettings(
             enabled=args.search, poll=PollSettings(enabled=args.poll, period=args.poll_period)
         ),
@@ -201,6 +204,13 @@ def _add_searches(group: argparse._ArgumentGroup) -> None:
         metavar="BOOL",
         help="have gateways ask applications that send heartbeats for their names and the "
         "processes of their hosts (default false)",
+    )
+    group.add_argument(
+        "--ask-period",
+        type=seconds,
+        default=InterviewSettings.names_every,
+        metavar="SECONDS",
+        help="how often, if none of them starts anew meanwhile [s] (default %(default)g)",
     )
 
 

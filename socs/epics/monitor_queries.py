@@ -5,6 +5,7 @@ What is known is read in its turn; the database is asked after that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -12,9 +13,11 @@ from typing import Protocol
 import numpy as np
 
 from socs.db.engine import Database
-from socs.epics import rows
+from socs.epics import api_lists, rows
 from socs.epics.asked_values import Paging, host_of, one_of, protocol_of, texts_of
 from socs.epics.host_book import HostBook
+from socs.epics.host_processes import HostProcesses
+from socs.epics.interviews import Interviews
 from socs.epics.inventory import Inventory
 from socs.epics.pv_search import PvFilters, PvSearch
 from socs.epics.rows import Row
@@ -27,6 +30,7 @@ from socs.epics.turns import Turns
 from socs.errors import Malformed, StorageUnavailable
 
 HISTORY = 20  # events shown with a process variable
+API_LISTS = ("heartbeats", "beacons")
 LIVES = ("ALIVE", "LOST", "UNKNOWN")
 
 
@@ -43,6 +47,8 @@ class Known(Protocol):
     def applications(self) -> Applications: ...
     @property
     def hosts(self) -> Hosts: ...
+    @property
+    def interviews(self) -> Interviews: ...
 
 
 class Queries:
@@ -82,13 +88,17 @@ class Queries:
         """All that is known of one, see :func:`socs.epics.rows.pv_info`, and its last events."""
         with self._turns:
             number = self._search.number(name)
-            row = rows.pv_info(self._known.pvs, number)
+            row = rows.pv_info(self._known.pvs, number, self._processes)
             full = self._known.inventory.names.name(number)
         try:
             page = select_events(self._database, Wanted(name=full), most=HISTORY)
         except StorageUnavailable as error:
             return {**row, "events": [], "events_missing": str(error)}
         return {**row, "events": [rows.event_row(each.event) for each in page.events]}
+
+    @property
+    def _processes(self) -> HostProcesses:
+        return self._known.interviews.processes
 
     # -- what serves and what asks ----------------------------------------------------------------
 
@@ -112,7 +122,10 @@ class Queries:
                 and (number is None or server.host == number)
                 and (spoken is None or server.protocol == spoken)
             ]
-            return paging.of(chosen, rows.server_row)
+            mapped = self._processes.of((each.host, each.port) for each in paging.part(chosen))
+            return paging.of(
+                chosen, lambda each: rows.server_row(each, mapped.get((each.host, each.port)))
+            )
 
     def applications(
         self, paging: Paging, now: float, *, state: str | None = None, host: str | None = None
@@ -128,7 +141,10 @@ class Queries:
                 and (number is None or application.beat.host == number)
             ]
             chosen.sort(key=lambda each: (each.beat.host, each.beat.title, each.key))
-            return paging.of(chosen, lambda each: rows.application_row(each, now))
+            names = self._known.interviews.names
+            return paging.of(
+                chosen, lambda each: rows.application_row(each, now, names.get(each.key))
+            )
 
     def hosts(self, paging: Paging, *, status: str | None = None, group: str | None = None) -> Row:
         """Hosts by address, see :func:`socs.epics.rows.host_row`, with what people noted of them.
@@ -142,8 +158,8 @@ class Queries:
             numbers = rows.known_hosts(hosts) if among is None else among
             if wanted:
                 numbers = [n for n in numbers if rows.standing_of(hosts, n).status == wanted]
-            found = paging.of(numbers, lambda number: rows.host_row(hosts, number))
-        shown = numbers[paging.start : paging.start + paging.most]
+            found = paging.of(numbers, lambda number: rows.host_row(hosts, number, self._processes))
+        shown = paging.part(numbers)
         try:
             noted, waiting = self._book.noted(), self._book.open_entries()
         except StorageUnavailable as error:
@@ -154,6 +170,36 @@ class Queries:
             row["groups"] = notes.get("groups", [])
             row["unacknowledged"] = waiting.get(number, 0)
         return found
+
+    def api_list(
+        self,
+        which: str,
+        now: float,
+        *,
+        host: str | None = None,
+        lost: bool = False,
+        raw: bool = False,
+        handle: int | None = None,
+    ) -> Row:
+        """One of the lists of :mod:`socs.epics.api_lists`, ``heartbeats`` or ``beacons``."""
+        one_of(which, API_LISTS, "which")
+        number = None if host is None else host_of(host)
+        known = self._known
+        with self._turns:
+            if which == "heartbeats":
+                asked = known.interviews.names.items()
+                names = {key: each.texts for key, each in asked if not math.isnan(each.told)}
+                return api_lists.heartbeats(
+                    *(known.applications, now),
+                    names=names,
+                    host=number,
+                    lost=lost,
+                    raw=raw,
+                    handle=handle,
+                )
+            places = [(host, port) for _, host, port in known.beacons.servers]
+            mapped = self._processes.of(places)
+            return api_lists.beacons(known.beacons, mapped=mapped, host=number, handle=handle)
 
     def clients(
         self, paging: Paging, *, source_class: str | None = None, host: str | None = None

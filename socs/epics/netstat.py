@@ -16,7 +16,7 @@ to us, or that cannot be read, are counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from socs.epics.decode.heartbeat import identity
@@ -99,9 +99,16 @@ class Netstat:
 
         Processes with the same command and directory are one application; the first one is told.
         """
-        found = self.listening(port)
-        kinds = {(each.command, each.directory) for each in found}
-        return found[0] if len(kinds) == 1 and found[0].command else None
+        return _one_of(self.listening(port))
+
+    def applications(self) -> dict[int, Process]:
+        """What serves at each TCP port, as far as that is known; see `application`."""
+        by_port: dict[int, list[Process]] = {}
+        for process in self.processes.values():
+            for port in process.ports:
+                by_port.setdefault(port, []).append(process)
+        ones = ((port, _one_of(found)) for port, found in by_port.items())
+        return {port: one for port, one in ones if one is not None}
 
     def proc_servs(self) -> list[ProcServ]:
         """The procServ processes, by the ports of their consoles."""
@@ -141,7 +148,7 @@ class _Reading:
         if inode:
             self.sockets.setdefault(pid, []).append(int(inode))
         elif kind == "cmdline":
-            self.commands.setdefault(pid, _same_each_time(text.strip()))
+            self.commands.setdefault(pid, same_each_time(text.strip()))
         else:
             self.directories.setdefault(pid, text.strip().removesuffix(DELETED))
         return True
@@ -184,7 +191,13 @@ def read(lines: Iterable[str]) -> Netstat:
     return Netstat(reading.processes(), reading.build, taken, unread, beyond)
 
 
-def _same_each_time(command: str) -> str:
+def _one_of(found: Sequence[Process]) -> Process | None:
+    """The first of some that are one application; None if they are several, or nameless."""
+    kinds = {(each.command, each.directory) for each in found}
+    return found[0] if len(kinds) == 1 and found[0].command else None
+
+
+def same_each_time(command: str) -> str:
     """``command`` without the part of a start-up file's name that is drawn at each start."""
     words = command.split(" ")
     for at, word in enumerate(words):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from socs.epics.gateway_settings import GatewaySettings
 from socs.epics.search import Outcome, Priority
 from socs.epics.searching import ActiveSearch, SharedLimiter
 from socs.epics.sources import Keys
-from socs.epics.summary import Beat, Found, Told
+from socs.epics.summary import MOST_TEXT, Beat, Found, Told
 from socs.epics.track.events import CA, PVA
 from socs.errors import NotAllowed, PeerError
 
@@ -177,5 +177,33 @@ class Questions(Closing):
 
     def _on_answers(self, answers: list[Answered]) -> None:
         now = time.time()
-        kinds = [each for each in answers if each.texts]
-        self._on_told([Told(each.what, each.host, each.port, each.texts, now) for each in kinds])
+        self._on_told([part for each in answers for part in parts_of(each, now)])
+
+
+def parts_of(answered: Answered, now: float) -> Iterator[Told]:
+    """What is told of a conversation that ended ``now``, in parts that fit into summaries.
+
+    There is one at least, as also silence is told. Only the last one says how it ended.
+    """
+    texts, first = answered.texts, 0
+    ends = [*_ends(texts), len(texts)]
+    for end in ends:
+        yield Told(
+            *(answered.what, answered.host, answered.port, texts[first:end], now),
+            server=answered.server,
+            ending=answered.ending if end == len(texts) else "",
+            first=first,
+            total=answered.total,
+            skipped=answered.skipped,
+        )
+        first = end
+
+
+def _ends(texts: Sequence[str]) -> Iterator[int]:
+    """Before which texts a new part begins."""
+    size = 0
+    for place, text in enumerate(texts):
+        size += len(text) + 1
+        if size > MOST_TEXT and place:
+            size = len(text) + 1
+            yield place

@@ -7,8 +7,11 @@ Times are UNIX times [s]; None stands for never, and for what is not known. A se
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from socs.epics.host_processes import HostProcesses, Mapped, Place
+from socs.epics.interviews import Interview
 from socs.epics.inventory import Inventory
 from socs.epics.joining import Join
 from socs.epics.networks import host_text
@@ -73,9 +76,14 @@ def pv_row(pvs: Pvs, number: int) -> Row:
     }
 
 
-def pv_info(pvs: Pvs, number: int) -> Row:
-    """All that is known of a process variable: who asks for it, and who serves it since when."""
+def pv_info(pvs: Pvs, number: int, processes: HostProcesses | None = None) -> Row:
+    """All that is known of a process variable: who asks for it, and who serves it since when.
+
+    ``processes`` tells which application that is.
+    """
     known = pvs.inventory
+    seen_at = known.servers.of(number)
+    mapped = mapped_at(processes, [(seen.host, seen.port) for seen in seen_at])
     classes = known.sources.classes.names
     return {
         **pv_row(pvs, number),
@@ -94,8 +102,9 @@ def pv_info(pvs: Pvs, number: int) -> Row:
                 "server": place_text(seen.host, seen.port),
                 "first": seen.first,
                 "last": seen.last,
+                **_mapped_row(mapped.get((seen.host, seen.port))),
             }
-            for seen in known.servers.of(number)
+            for seen in seen_at
         ],
     }
 
@@ -107,8 +116,23 @@ def _requesters(known: Inventory, number: int) -> list[Row]:
     ]
 
 
-def server_row(server: Server) -> Row:
-    """A server that sends beacons."""
+def mapped_at(processes: HostProcesses | None, places: Iterable[Place]) -> Mapping[Place, Mapped]:
+    """What serves at these places, as far as anybody told."""
+    return {} if processes is None else processes.of(places)
+
+
+def _mapped_row(mapped: Mapped | None) -> Row:
+    if mapped is None:
+        return {"command": None, "directory": None, "application": None}
+    return {
+        "command": mapped.command,
+        "directory": mapped.directory,
+        "application": mapped.application or None,
+    }
+
+
+def server_row(server: Server, mapped: Mapped | None = None) -> Row:
+    """A server that sends beacons; ``mapped`` is what serves there."""
     return {
         "protocol": protocol_text(server.protocol),
         "server": place_text(server.host, server.port),
@@ -125,12 +149,19 @@ def server_row(server: Server) -> Row:
         "interval_wrong": server.interval_wrong,
         "guid": server.guid.hex(),
         "named": host_text(server.named) if server.named else None,
+        **_mapped_row(mapped),
     }
 
 
-def application_row(application: Application, now: float) -> Row:
-    """An application that sends heartbeats."""
-    beat = application.beat
+def application_row(
+    application: Application, now: float, interview: Interview | None = None
+) -> Row:
+    """An application that sends heartbeats; ``interview`` is how it was asked for its names.
+
+    ``names`` is how many it told, None if it told none yet; ``names_ending`` is one of
+    `socs.epics.conversations.ENDINGS`: unless it is ``complete``, these are not all.
+    """
+    beat, asked = application.beat, interview or Interview()
     return {
         "key": beat.key,
         "title": beat.title,
@@ -147,12 +178,22 @@ def application_row(application: Application, now: float) -> Row:
         "restarts": application.restarts,
         "lost": _time(application.lost),
         "clock_offset": _number(beat.offset),
+        "names": None if math.isnan(asked.told) else asked.texts,
+        "names_total": None if math.isnan(asked.told) else asked.total,
+        "names_told": _time(asked.told),
+        "names_ending": asked.ending or None,
     }
 
 
-def host_row(hosts: Hosts, host: int) -> Row:
-    """A host: how it stands, what runs on it, and what should."""
+def host_row(hosts: Hosts, host: int, processes: HostProcesses | None = None) -> Row:
+    """A host: how it stands, what runs on it, and what should.
+
+    ``processes`` tells what serves at its ports, and which procServ processes it has.
+    """
     standing = standing_of(hosts, host)
+    alive = sorted((server.protocol, server.port) for server in hosts.beacons.alive(host))
+    mapped = mapped_at(processes, [(host, port) for _, port in alive])
+    told = processes.last(host) if processes is not None else None
     expected = hosts.expected.get(host, Expected())
     return {
         "host": host_text(host),
@@ -160,9 +201,22 @@ def host_row(hosts: Hosts, host: int) -> Row:
         "missing": list(standing.missing),
         "unexpected": list(standing.unexpected),
         "maintenance": expected.maintenance,
-        "servers": sorted(
-            port_text((server.protocol, server.port)) for server in hosts.beacons.alive(host)
-        ),
+        "servers": sorted(map(port_text, alive)),
+        "commands": {
+            port_text(port): mapped[host, port[1]].command
+            for port in alive
+            if (host, port[1]) in mapped
+        },
+        "proc_servs": [
+            {
+                "port": each.port or None,
+                "command": each.process.command,
+                "directory": each.process.directory,
+            }
+            for each in (processes.proc_servs(host) if processes is not None else ())
+        ],
+        "processes_told": _time(told.time) if told is not None else None,
+        "processes_complete": told.complete if told is not None else None,
         "applications": sorted(each.key for each in hosts.applications.running(host)),
         "expected_applications": sorted(expected.applications),
         "expected_ports": sorted(map(port_text, expected.ports)),

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -35,7 +35,9 @@ MOST_NAMES = 8_192
 MOST_SOURCES = 65_536
 MOST_ROWS = 8_192  # of each other kind
 LONGEST_NAME = 512  # bytes
+MOST_TEXT = 250_000  # characters of what applications told; more is told in parts
 MOST_SERVERS = 16  # of one name
+HIGHEST_PORT = 0xFFFF
 
 # name    number of the name in this epoch
 # source  row of the message's sources
@@ -129,15 +131,26 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         kind: ``names`` (its process variables) or ``lines`` (its host's sockets and processes).
         host, port: the application's, where it answers requests.
-        texts: names or lines, all of them.
+        texts: names or lines, in order; a part of them if there are many.
         time: when the last came, UNIX [s].
+        server: TCP port of its server, as the monitor said; 0 if it did not.
+        ending: how the conversation ended, one of `socs.epics.conversations.ENDINGS`; empty if
+            further parts follow. Unless it is ``complete``, there are more than were told.
+        first: how many texts were in the parts before.
+        total: how many names there are, as the application says; of lines always 0.
+        skipped: names that can be none, and lines that could not be read.
     """
 
-    kind: str
+    kind: Literal["names", "lines"]
     host: int
     port: int
     texts: tuple[str, ...]
     time: float
+    server: int = 0
+    ending: str = "complete"
+    first: int = 0
+    total: int = 0
+    skipped: int = 0
 
 
 def _nothing(dtype: np.dtype[Any]) -> Callable[[], Rows]:
@@ -291,6 +304,11 @@ def _check(summary: Summary) -> None:
         wrong = "too many rows"
     elif any(len(each.servers) > MOST_SERVERS for each in summary.found):
         wrong = "too many servers of a name"
+    elif any(
+        min(each.server, each.first, each.total, each.skipped) < 0 or each.server > HIGHEST_PORT
+        for each in summary.told
+    ):
+        wrong = "numbers that cannot be, in what an application told"
     elif not {"requests", "datagrams"} <= summary.totals.keys():
         wrong = "totals are missing"
     if wrong:

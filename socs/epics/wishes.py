@@ -32,6 +32,7 @@ class Ask:
         what: for its ``names``, or for its host's ``lines`` of sockets and processes.
         host, port: where its heartbeats come from.
         sequence: number of its last heartbeat.
+        server: TCP port of its server; 0 if that is not known.
     """
 
     gateway: str
@@ -39,6 +40,7 @@ class Ask:
     host: int
     port: int
     sequence: int
+    server: int = 0
 
 
 Wish = Resync | Search | Ask

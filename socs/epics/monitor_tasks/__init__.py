@@ -8,7 +8,7 @@ __all__ = ["TASKS", "MonitorTasks"]
 
 TASKS = (
     *("search", "pv_info", "cainfo", "update", "poll", "poll_now", "forget", "snapshot_now"),
-    *("servers", "applications", "hosts", "clients", "events"),
+    *("servers", "applications", "hosts", "clients", "events", "api_list"),
     *("logs", "note", "acknowledge", "groups", "create_group", "edit_group", "delete_group"),
     *("expect", "maintain", "describe"),
 )

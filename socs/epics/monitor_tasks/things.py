@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from socs.agent import Reply
+from socs.epics.monitor_queries import API_LISTS
 from socs.epics.monitor_tasks.answering import (
     Answering,
     Params,
@@ -78,6 +79,31 @@ class ThingTasks(Answering):
         """
         filters = chosen(params, "status", "group")
         return self._answer(session, lambda pvs: pvs.queries.hosts(paging(params), **filters))
+
+    @param("which", choices=list(API_LISTS))
+    @maybe_text("host")
+    @param("lost", default=False, type=bool)
+    @param("raw", default=False, type=bool)
+    @maybe_whole("handle")
+    def api_list(self, session: Session, params: Params) -> Reply:
+        """api_list(which, host=None, lost=False, raw=False, handle=None)
+
+        **Task** - Tells what is served at ``/api/v1.0/heartbeats`` or ``/api/v1.0/beacons``, as
+        programs of sites read it, whole, in ``answer``.
+
+        Parameters:
+            which (str): ``heartbeats`` or ``beacons``.
+            host (str): Only of this address.
+            lost (bool): Lost applications, too.
+            raw (bool): With the heartbeats as they were sent.
+            handle (int): Handed back.
+
+        """
+        others = chosen(params, "host", "lost", "raw", "handle")
+        return self._answer(
+            session,
+            lambda pvs: {"answer": pvs.queries.api_list(params["which"], time.time(), **others)},
+        )
 
     @maybe_text("source_class")
     @maybe_text("host")

@@ -10,6 +10,8 @@ import pytest
 
 from socs.epics import rows
 from socs.epics.decode.heartbeat import Heartbeat
+from socs.epics.host_processes import HostProcesses
+from socs.epics.interviews import Interview
 from socs.epics.inventory import Inventory, InventoryLimits
 from socs.epics.sources import SourceClasses
 from socs.epics.track.applications import Applications
@@ -32,6 +34,7 @@ from socs.epics.track.sight import Sight
 T = 1_700_000_000.0
 IOC, READER = 0x0A000001, 0x0A000002
 SETTINGS = TrackSettings(("10.0.0.0/8",))
+UNMAPPED = {"command": None, "directory": None, "application": None}
 
 
 def known() -> tuple[Pvs, Hosts]:
@@ -77,7 +80,7 @@ def test_who_asks_and_who_serves_since_when() -> None:
     told = rows.pv_info(pvs, number)
     assert told["requesters"] == [{"source": "10.0.0.2:4711", "requests": 7, "last": T + 1}]
     assert told["servers"] == [
-        {"protocol": "CA", "server": "10.0.0.1:5064", "first": T + 2, "last": T + 60}
+        {"protocol": "CA", "server": "10.0.0.1:5064", "first": T + 2, "last": T + 60, **UNMAPPED}
     ]
     assert told["requests_by_class"] == {"client": 7, "archiver": 0}
     assert (told["state"], told["first_seen"], told["last_seen"]) == ("ONLINE", T + 2, T + 60)
@@ -108,6 +111,10 @@ def test_servers_and_applications_and_the_host_that_has_them() -> None:
         "unexpected": [],
         "maintenance": True,
         "servers": ["CA:5064"],
+        "commands": {},
+        "proc_servs": [],
+        "processes_told": None,
+        "processes_complete": None,
         "applications": [application.key],
         "expected_applications": ["json:1"],
         "expected_ports": ["CA:5064", "PVA:5075"],
@@ -115,6 +122,48 @@ def test_servers_and_applications_and_the_host_that_has_them() -> None:
     }
     assert rows.known_hosts(hosts) == [IOC]
     assert rows.host_row(hosts, READER)["status"] == "NO_DATA"
+
+
+def test_what_applications_told_is_with_servers_names_and_hosts() -> None:
+    pvs, hosts = known()
+    server = hosts.beacons.servers[CA, IOC, 5064] = Server(CA, IOC, 5064, T, "ALIVE", T + 5)
+    processes = HostProcesses(hosts.applications)
+    lines = [
+        "tcp: 0: 00000000:13C8 00000000:0000 0A 0 0 0 0 0 42 1",
+        "pid: 7 socket:[42]",
+        "pid: 7 cmdline: ./ioc st.cmd",
+        "pid: 7 cwd: /ioc",
+        "pid: 8 cmdline: procServ -n x 20000 ./ioc st.cmd",
+    ]
+    processes.take(IOC, "json:1", lines, T + 6, complete=False)
+    mapped = {"command": "./ioc st.cmd", "directory": "/ioc", "application": None}
+    ours = processes.of([(IOC, 5064)])[IOC, 5064]
+    assert rows.server_row(server, ours).items() >= mapped.items()
+    number = asked(pvs, b"A:CURRENT", 7)
+    pvs.overheard(number, Answer(CA, IOC, 5064, IOC), T + 2)
+    assert rows.pv_info(pvs, number, processes)["servers"][0].items() >= mapped.items()
+    row = rows.host_row(hosts, IOC, processes)
+    assert row["commands"] == {"CA:5064": "./ioc st.cmd"}
+    assert row["proc_servs"] == [
+        {"port": 20000, "command": "procServ -n x 20000 ./ioc st.cmd", "directory": ""}
+    ]
+    assert (row["processes_told"], row["processes_complete"]) == (T + 6, False)
+
+
+def test_names_that_an_application_told_are_all_or_not() -> None:
+    _, hosts = known()
+    heartbeat = Heartbeat(3, 5064, 60, int(T) + 5, 77, "2.0", "app", "st.cmd", "/ioc")
+    hosts.applications.heartbeat(heartbeat, IOC, 9, T + 5)
+    (application,) = hosts.applications.known.values()
+
+    def told(interview: Interview | None) -> tuple[object, ...]:
+        row = rows.application_row(application, T + 10, interview)
+        return tuple(row[f"names{each}"] for each in ("", "_total", "_told", "_ending"))
+
+    assert told(None) == (None, None, None, None)
+    assert told(Interview(ending="silent")) == (None, None, None, "silent")
+    assert told(Interview(told=T, ending="complete")) == (0, 0, T, "complete")
+    assert told(Interview(told=T, ending="cut", texts=20, total=25)) == (20, 25, T, "cut")
 
 
 def test_clients_and_what_they_asked() -> None:

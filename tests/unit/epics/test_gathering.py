@@ -289,6 +289,13 @@ def test_findings_wait_for_room_up_to_a_limit():
     assert (len(later.found), len(later.told)) == (1, 0)
 
 
+def test_what_applications_told_waits_if_it_would_make_a_message_too_large():
+    heard = gathering()
+    told = s.Told("names", 1, 2, ("A" * s.MOST_TEXT,), NOW)
+    heard.told([told, told, told])
+    assert [len(only(heard.take(NOW)).told) for _ in range(4)] == [1, 1, 1, 0]
+
+
 @pytest.mark.parametrize("name", ["names", "new_names", "sources", "pairs", "rows", "findings"])
 def test_limits_must_be_possible(name):
     with pytest.raises(ConfigError, match=name):

@@ -11,6 +11,7 @@ import pytest
 
 from socs import counters
 from socs.counters import EPICS_KNOWLEDGE_CONSERVATION, imbalances
+from socs.epics.interviews import InterviewSettings
 from socs.epics.inventory import InventoryLimits
 from socs.epics.knowledge import Ask, KnowledgeSettings, Resync, Search
 from socs.epics.own_searches import OwnSearchSettings
@@ -344,6 +345,9 @@ def test_answers_that_come_late_or_for_unknown_names():
     assert session.known.wants() == [Resync("two")]
 
 
+ASK = InterviewSettings(True)
+
+
 def beat(sequence, up, **more):
     told = {"seq": sequence, "sp": 5070, "up": up, "cur": int(T0), "pid": 17, "cwd": "/iocs",
             "ver": "2.0", "img": "./app", "stcmd": "st.cmd"}  # fmt: skip
@@ -351,11 +355,11 @@ def beat(sequence, up, **more):
 
 
 def test_applications_that_start_are_asked_and_their_names_are_known():
-    session = Session(ask=True)
+    session = Session(ask=ASK)
     session.go(5)
     session["gw"].heartbeat(session.now + 0.5, address(SERVER), beat(1, 1), 41000)
     assert session.go() == ["NEW"]
-    expected = [Ask("gw", what, address(SERVER), 41000, 1) for what in ("names", "lines")]
+    expected = [Ask("gw", what, address(SERVER), 41000, 1, 5070) for what in ("names", "lines")]
     assert session.wishes == expected
     told = ("X:1", "X:2", "", "U\xe4")
     session["gw"].told.append(Told("names", address(SERVER), 41000, told, session.now))
@@ -366,11 +370,14 @@ def test_applications_that_start_are_asked_and_their_names_are_known():
         number = known.names.number(name)
         assert (known.host[number], known.port[number]) == (address(SERVER), 5070)
     assert session.state(b"X:1") == "NEVER_SEEN"
-    assert session.known.lines[address(SERVER), 41000].texts == ("build: 1",)
+    assert session.known.interviews.processes.last(address(SERVER)).complete
+    session["gw"].told.append(Told("names", address(SERVER), 4, ("Z",), session.now, server=5071))
+    session.go()
+    assert known.port[known.names.number(b"Z")] == 5071  # who told it has gone meanwhile
     session["gw"].told.append(Told("names", address(OTHER), 41000, ("Y",), session.now))
     session.go()
     assert known.host[known.names.number(b"Y")] == 0
-    assert session.known.numbers()["names_told"] == 5
+    assert session.known.numbers()["names_told"] == 6
     # what an application says is not believed when a server answers
     session.outcome("gw", b"X:1", [(SERVER, 5064)])
     assert session.go() == ["FOUND"]
@@ -378,7 +385,7 @@ def test_applications_that_start_are_asked_and_their_names_are_known():
 
 def test_applications_are_asked_for_no_more_than_they_answer():
     for version, kinds in (("1.1", ["names"]), ("3.0", [])):
-        session = Session(ask=True)
+        session = Session(ask=ASK)
         session.go()
         session["gw"].heartbeat(session.now + 0.5, address(SERVER), beat(1, 1, ver=version))
         session.go()

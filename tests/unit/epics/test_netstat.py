@@ -51,6 +51,7 @@ def test_a_port_belongs_to_the_process_that_listens_there():
     assert found.application(5065) is None
     assert (found.build, found.lines, found.unread, found.beyond) == ("7", len(LINES), 0, 0)
     assert list(found.processes) == [70, 77, 90]
+    assert found.applications() == {p: found.application(p) for p in (4051, 5064, 40001)}
 
 
 def test_its_key_is_that_of_the_heartbeat_of_the_same_application():

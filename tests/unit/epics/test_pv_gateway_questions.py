@@ -9,15 +9,16 @@ import pytest
 
 from socs.counters import Counters
 from socs.epics.asking import AskingSettings
+from socs.epics.conversations import Told as Answered
 from socs.epics.decode import ca
 from socs.epics.gateway import TABLES
 from socs.epics.gateway_settings import GatewaySettings
 from socs.epics.networks import Networks
-from socs.epics.questions import Questions
+from socs.epics.questions import Questions, parts_of
 from socs.epics.search import Priority, Searcher, SearchSettings, Server
 from socs.epics.search_messages import CaFormat
 from socs.epics.sources import keys_of
-from socs.epics.summary import Beat, Found
+from socs.epics.summary import MOST_TEXT, Beat, Found, Told
 from socs.epics.track.events import CA, PVA
 from socs.sim.iocs import free_ports
 from socs.testing import wait_until
@@ -109,6 +110,32 @@ def test_answers_are_believed_by_their_sender_too(sender: str, believed: bool) -
     if believed:
         (outcome,) = core.tick(10.0)
         assert outcome.servers == (Server(address(SERVER), 5064, b"", address(SERVER)),)
+
+
+def answered(texts: tuple[str, ...], ending: str) -> Answered:
+    return Answered("names", LOCAL, 9, 5064, texts, ending, 700, 3, 70)
+
+
+def test_what_an_application_answered_is_told_with_its_server_and_how_it_ended() -> None:
+    (told,) = parts_of(answered(("A", "B"), "cut"), 1.0)
+    expected = Told("names", LOCAL, 9, ("A", "B"), 1.0, 5064, "cut", total=700, skipped=3)
+    assert told == expected
+    (told,) = parts_of(answered((), "silent"), 1.0)
+    assert (told.texts, told.ending) == ((), "silent")
+
+
+def test_a_long_answer_is_told_in_parts() -> None:
+    texts = tuple(f"{number:07}" * 100 for number in range(700))
+    parts = [*parts_of(answered(texts, "complete"), 1.0)]
+    assert tuple(text for part in parts for text in part.texts) == texts
+    assert [part.first for part in parts] == [0, 356, 712][: len(parts)]
+    assert [part.ending for part in parts] == [""] * (len(parts) - 1) + ["complete"]
+    assert all(sum(map(len, part.texts)) <= MOST_TEXT for part in parts)
+    assert len(parts) == 2
+    longest = ("A" * (MOST_TEXT + 1), "B")
+    assert [part.texts for part in parts_of(answered(longest, "full"), 1.0)] == [
+        *((text,) for text in longest)
+    ]
 
 
 def test_sources_are_keys_of_hosts_and_ports() -> None:

@@ -38,15 +38,15 @@ def search(*names: str, priority: Priority = Priority.POLL, gateway: str = "a") 
 def test_one_call_of_a_task_at_a_time_and_what_somebody_looks_at_first() -> None:
     gateways = Gateways()
     gateways.calls.wish([search("1"), search("2"), search("3", priority=Priority.PAGE)])
-    gateways.calls.wish([search("x", gateway="b"), Ask("a", "names", 0x0A000001, 9, 7)])
+    gateways.calls.wish([search("x", gateway="b"), Ask("a", "names", 0x0A000001, 9, 7, 5064)])
     assert gateways.called[:2] == [
         ("a", "search", {"names": ["1"], "priority": "poll"}),
         ("b", "search", {"names": ["x"], "priority": "poll"}),
     ]
     (*line, asked) = gateways.called[2]
     assert line == ["a", "ask"]
-    wanted = {"what": "names", "host": "10.0.0.1", "port": 9, "sequence": 7}
-    assert wanted.items() <= asked.items()
+    wanted = {"what": "names", "host": "10.0.0.1", "port": 9, "sequence": 7, "server": 5064}
+    assert asked == wanted
     gateways.ends[0].callback((True, ""))
     assert gateways.called[3] == ("a", "search", {"names": ["3"], "priority": "page"})
     gateways.ends[3].callback((True, ""))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from socs.epics.interviews import InterviewSettings
 from socs.epics.monitor import PvMonitorSettings
 from socs.epics.monitor_options import PRIVATE, add_options, monitor_settings
 from socs.epics.store.purge import DAY
@@ -28,7 +29,8 @@ def test_without_options_all_is_as_it_is_documented(tmp_path: Path) -> None:
     assert found.knowledge.track == TrackSettings(PRIVATE)
     assert not found.knowledge.search.enabled
     assert not found.knowledge.search.poll.enabled
-    assert not found.knowledge.ask
+    assert found.knowledge.ask == InterviewSettings()
+    assert not found.knowledge.ask.enabled
     assert found.store.folder == tmp_path / "snapshots"
     assert found.store.data_dir == tmp_path
     assert (found.store.constants.site, found.store.constants.instance_id) == (
@@ -43,6 +45,7 @@ def test_options_are_taken(tmp_path: Path) -> None:
         *("--threshold", "ca_lost_after=30", "misses=3", "--source-class"),
         *("archiver=10.1.2.3,10.1.2.4", "gui=10.2.0.0/16", "archiver=10.1.2.5"),
         *("--search", "true", "--poll", "on", "--poll-period", "60", "--ask", "yes"),
+        *("--ask-period", "3600"),
         *("--folder", "kept", "--keep-events", "2", "--keep-sources", "0.5", "--queue", "2"),
     )
     assert found.gateways == ("a", "b")
@@ -55,6 +58,7 @@ def test_options_are_taken(tmp_path: Path) -> None:
     assert found.knowledge.limits.names == 5
     assert found.knowledge.search.poll.enabled
     assert found.knowledge.search.poll.period == 60
+    assert found.knowledge.ask == InterviewSettings(True, 3600, 3600)
     assert found.store.folder == Path("kept").absolute()
     assert found.store.ages.events == 2 * DAY
     assert found.store.ages.sources == DAY / 2

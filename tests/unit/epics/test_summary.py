@@ -22,7 +22,7 @@ def full():
         np.array([(10.2, 1, 2, 3, 4, 5, b"123456789012")], s.PVA_BEACONS),
         (s.Beat("json", 10.1, 1, 2, b"{}"),),
         (s.Found(1, b"A:B", ((1, 2, 3, b""),), 2, 9.0, 10.0), s.Found(2, b"X", (), 3, 9.0, 10.0)),
-        (s.Told("names", 1, 2, ("A", "B"), 10.0),),
+        (s.Told("names", 1, 2, ("A", "B"), 10.0, 5064, "cut", 7, 9, 1),),
         {"requests": 65_537, "datagrams": 9},
         {"received": 9},
     )  # fmt: skip
@@ -54,6 +54,9 @@ def test_all_comes_back_as_a_router_hands_it_on(summary):
         {"ended": float("inf")},
         {"requests": b"1"},
         {"sources": b""},
+        {"told": [["names", 1, 2, ["A"], 10.0, 65_536]]},
+        {"told": [["names", 1, 2, ["A"], 10.0, 5064, "", -1]]},
+        {"told": [["words", 1, 2, ["A"], 10.0]]},
         {"requests": np.array([(5, 1, 0)], s.REQUESTS).tobytes()},
         {"names": b"A:B"},
         {"lengths": np.array([600], "<u2").tobytes(), "names": bytes(600)},
