@@ -275,14 +275,14 @@ def test_a_full_disk_loses_nothing_that_was_flushed_and_is_forgotten(
         victim.start(
             *options, "--layout", layout, before=(*mounts.inside, "--wd=" + str(REPOSITORY))
         )
-        wait_until(lambda: numbers().get("readouts_written", 0) > 500, 30, "readouts")
-        wait_until(lambda: "No space left" in str(numbers()["troubles"]), 30, "the disk to be full")
+        wait_until(lambda: numbers().get("readouts_written", 0) > 500, 60, "readouts")
+        wait_until(lambda: "No space left" in str(numbers()["troubles"]), 60, "the disk to be full")
         full = numbers()
-        wait_until(lambda: numbers()["offered"] > full["offered"] + 500, 20, "readouts to go on")
+        wait_until(lambda: numbers()["offered"] > full["offered"] + 500, 60, "readouts to go on")
         assert numbers()["alive"]
         check_and_remove(folder, tmp_path, layout)  # an operator makes room
         written = numbers()["readouts_written"]
-        wait_until(lambda: numbers()["readouts_written"] > written, 20, "it to go on")
+        wait_until(lambda: numbers()["readouts_written"] > written, 60, "it to go on")
         victim.terminate()
         end = numbers()
         assert (

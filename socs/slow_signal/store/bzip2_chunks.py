@@ -9,7 +9,6 @@ file, which depends on the version of PyTables that wrote it::
     bzip2( shuffled( rows | checksum of rows ))     until 3.9, thus SSDAQ's
     bzip2( shuffled( rows )) | checksum of that     since
 
-The checksum is Fletcher's, of big-endian 16-bit words.
 Whatever is not as it should be here is left to the library: it says what is wrong.
 """
 
@@ -25,17 +24,13 @@ import tables
 from numpy.typing import NDArray
 
 from socs.closing import Closing
+from socs.slow_signal.store.fletcher import CHECKSUM, is_right
 from socs.slow_signal.store.hdf5 import reading
 
 MAX_THREADS = 8
 ENOUGH = 2  # processors for threads to be of use
 RUNNING = Path("/proc/loadavg")
 MAX_CHUNK = 1 << 24  # bytes; sums over more would overflow
-CHECKSUM = 4  # bytes
-ONES = 0xFFFF  # a checksum's halves are modulo this
-SWAP = 1 << 8
-WIDTH = 512  # words
-NOTHING = np.uint8(0)
 
 
 class Bzip2Chunks(Closing):
@@ -97,8 +92,8 @@ class Bzip2Chunks(Closing):
         planes = np.frombuffer(shuffled, np.uint8, len(memory)).reshape(-1, self._rows)
         memory.reshape(self._rows, -1)[:] = planes.T
         if within:
-            return _is_right(memory, within)
-        return not behind or _is_right(np.frombuffer(stored, np.uint8)[:-CHECKSUM], behind)
+            return is_right(memory, within)
+        return not behind or is_right(np.frombuffer(stored, np.uint8)[:-CHECKSUM], behind)
 
     def close(self) -> None:
         """End the threads."""
@@ -128,26 +123,3 @@ def _idle_processors() -> int:
     except (OSError, ValueError, IndexError):
         running = 1
     return _processors() - max(running - 1, 0)
-
-
-def _is_right(checked: NDArray[np.uint8], checksum: bytes) -> bool:
-    """Does the checksum belong to these bytes?
-
-    It is the sum of the words w[0] to w[n - 1], and that of (n - i) w[i]; here by rows and columns
-    of a square, with fewer 64-bit numbers. Modulo 2^16 - 1, sums of words with their bytes swapped
-    are 2^8 times the sums of the words.
-    """
-    words = (np.append(checked, NOTHING) if len(checked) % 2 else checked).view("<u2")
-    n = len(words)
-    rest = n % WIDTH
-    square, tail = words[: n - rest].reshape(-1, WIDTH), words[n - rest :].astype(np.int64)
-    by_row = square.sum(1, np.uint32).astype(np.int64)
-    by_column = square.sum(0, np.uint32).astype(np.int64)
-    first = by_row.sum() + tail.sum()
-    second = (
-        by_row @ (n - WIDTH * np.arange(len(square)))
-        - by_column @ np.arange(WIDTH)
-        + tail @ np.arange(rest, 0, -1)
-    )
-    told = divmod(int.from_bytes(checksum, "little"), ONES + 1)
-    return all((int(a) * SWAP - b) % ONES == 0 for a, b in zip((second, first), told, strict=True))

@@ -231,6 +231,7 @@ def complete(
             hdf5.set_attributes({formats.RECOVERED: True})
         hdf5.close()
         size = _sync(hdf5.path)
+        hdf5.check()
         path = _place(hdf5.path, path, source)
     except StorageUnavailable:
         if hdf5 is not None:

@@ -42,13 +42,17 @@ def writing(path: str | PathLike[str]) -> Iterator[None]:
             raise StorageUnavailable(f"cannot write {path}: {_reason(error)}") from error
 
 
-def flush(file: tables.File) -> None:
-    """Have all of ``file`` written. For :func:`writing`.
+def flush(leaf: tables.Leaf) -> None:
+    """Have all of the file written that ``leaf`` is in. For :func:`writing`.
+
+    One call of the library, and then a look at how it went: ``file.flush()`` makes several, and a
+    good one hides one that failed. What that one could not write, the next one does write, but
+    does not enter into the index of the file, and zeros are read (HDF5 1.14).
 
     Raises:
-        OSError: it was not.
+        OSError: it was not; the file is of no use any more.
     """
-    file.flush()
+    leaf.flush()
     _look_for_errors()
 
 

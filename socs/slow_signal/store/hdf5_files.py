@@ -26,6 +26,7 @@ from socs.slow_signal.store import formats
 from socs.slow_signal.store.blocks import Residues, differences, joined
 from socs.slow_signal.store.hdf5 import close, flush, writing
 from socs.slow_signal.store.journal import Head
+from socs.slow_signal.store.stored import check_stored
 
 # Bits of differences are noise or zeros: LZ4 finds the zeros as well as slower compressors do.
 COUNTS_FILTERS = tables.Filters(5, "blosc2:lz4", shuffle=False, bitshuffle=True, fletcher32=True)
@@ -58,6 +59,7 @@ class Hdf5File(Closing):
         self._written = 0
         self._own = tables.Filters(**head.filters) if head.filters else None
         self._telescope: tables.Table | None = None
+        self._telescope_rows = 0
         with writing(path):
             self._file = tables.open_file(
                 str(path), "w", title=self.titles[0], filters=self._own or self.filters
@@ -106,7 +108,7 @@ class Hdf5File(Closing):
             for start in range(0, end, self.batch):
                 part = slice(start, min(start + self.batch, end))
                 self._write(readouts[part], None if residues is None else residues[part])
-            flush(self._file)
+            flush(self._table)
         self._written += end
         rest = None if residues is None else residues[end:]
         self._waiting = [(readouts[end:], rest)] if end < len(readouts) else []
@@ -117,6 +119,7 @@ class Hdf5File(Closing):
             if self._telescope is None:
                 self._telescope = self._create_telescope()
             self._telescope.append(rows)
+        self._telescope_rows += len(rows)
 
     def _create_telescope(self) -> tables.Table:
         return self._file.create_table(
@@ -140,8 +143,20 @@ class Hdf5File(Closing):
         if self._waiting:
             self._write_waiting(whole=False)
         with writing(self.path):
-            flush(self._file)  # else it would say nothing of what it cannot write
+            flush(self._table)  # closing says nothing of what it cannot write
             close(self._file)
+
+    def check(self) -> None:
+        """Look whether all that was written is in the file, which is closed."""
+        wanted = {f"/{formats.GROUP}/{name}": rows for name, rows in self._stored().items()}
+        check_stored(self.path, wanted)
+
+    def _stored(self) -> dict[str, range]:
+        """The rows that must be in each table and array, by its name."""
+        stored = {formats.READOUT_TABLE: range(self.readouts)}
+        if self._telescope is not None:
+            stored[formats.TELESCOPE_TABLE] = range(self._telescope_rows)
+        return stored
 
     def abandon(self) -> None:
         """Close and delete it, whatever state it is in."""
@@ -164,6 +179,7 @@ class NativeFile(Hdf5File):
         self._tacks = self._array("tacks", "<u8", (MODULES, 2), TACKS_FILTERS)
         self._counts = self._array("counts", "<u2", camera, COUNTS_FILTERS)
         self._residues: tables.EArray | None = None
+        self._residues_from = 0
         return self._file.create_table(
             self._group,
             formats.READOUT_TABLE,
@@ -200,13 +216,20 @@ class NativeFile(Hdf5File):
             rows[name] = readouts[name]
         if residues is not None and self._residues is None:
             self._residues = self._array("residues", "<f4", (MODULES, PIXELS), TACKS_FILTERS)
-            self._residues.truncate(self._table.nrows)  # lengthens it: zeros that take no space
+            self._residues_from = self._table.nrows
+            self._residues.truncate(self._residues_from)  # lengthens it: zeros that take no space
         if self._residues is not None:
             none = np.zeros((len(readouts), MODULES, PIXELS), np.float32)
             self._residues.append(none if residues is None else residues)
         self._counts.append(differences(np.ascontiguousarray(readouts["counts"]), formats.BLOCK))
         self._tacks.append(differences(np.ascontiguousarray(readouts["tacks"]), formats.BLOCK))
         self._table.append(rows)
+
+    def _stored(self) -> dict[str, range]:
+        stored = super()._stored() | {name: range(self.readouts) for name in ("counts", "tacks")}
+        if self._residues is not None:
+            stored["residues"] = range(self._residues_from, self.readouts)
+        return stored
 
 
 class PeerFile(Hdf5File):

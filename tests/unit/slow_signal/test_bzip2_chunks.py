@@ -14,6 +14,7 @@ import tables
 
 from socs.errors import Malformed
 from socs.slow_signal.store import SSDataReader, SSDataWriter, bzip2_chunks, formats
+from socs.slow_signal.store.fletcher import is_right
 from tests.camera_data import random_walk
 
 COUNT = 100  # readouts: the last chunk is not full
@@ -137,13 +138,13 @@ def test_checksums_are_those_of_the_library(length: int) -> None:
         first = (first + int.from_bytes(padded[at : at + 2], "big")) % 65_535
         second = (second + first) % 65_535
     right = (second << 16 | first).to_bytes(4, "little")
-    assert bzip2_chunks._is_right(checked, right)
+    assert is_right(checked, right)
     for bit in range(32):
         wrong = (int.from_bytes(right, "little") ^ 1 << bit).to_bytes(4, "little")
-        assert not bzip2_chunks._is_right(checked, wrong)
+        assert not is_right(checked, wrong)
     spoilt = checked.copy()
     spoilt[500] ^= 1
-    assert not bzip2_chunks._is_right(spoilt, right)
+    assert not is_right(spoilt, right)
 
 
 @pytest.mark.parametrize("layout", PEERS)
