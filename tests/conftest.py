@@ -36,8 +36,6 @@ OUR_THREADS = (
 )
 # A shell starts background jobs with SIGINT ignored, and what they start would ignore it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Each connection to MariaDB would read the certificates of all authorities, for 20 ms of CPU time.
-os.environ["SSL_CERT_FILE"] = os.devnull
 # Children of fixtures that live for the whole session and may be started by any test.
 _session_children: set[int] = set()
 

@@ -11,7 +11,7 @@ MYSQL_PORT          port where a host names none (default 3306)
 MYSQL_DATABASE      database (default ``files``)
 MYSQL_USER          user (needed as soon as any MYSQL_ variable is set)
 MYSQL_PASSWORD      password (default empty)
-MYSQL_SSL_CA        certificate authority file; turns TLS with verification on
+MYSQL_SSL_CA        certificate authority file; turns TLS with verification on (default: no TLS)
 MYSQL_SSL_CERT      client certificate file
 MYSQL_SSL_KEY       client key file
 SOCS_DATA_DIR       directory of the SQLite file ``files.sqlite``, used when no MYSQL_ variable is
@@ -45,10 +45,11 @@ MYSQL_VARIABLES = ("HOST", "PORT", "DATABASE", "USER", "PASSWORD")
 
 # What a server's error number means for the row or for the operator.
 DUPLICATE_KEY = 1062
+TLS_FAILED = 2026
 REFUSED = {1048, 1264, 1265, 1292, 1364, 1366, 1367, 1406, 1411, 1690, 4025}
 HINTS = {
     1044: "grant the user access to the database named by MYSQL_DATABASE",
-    1045: "check MYSQL_USER and MYSQL_PASSWORD",
+    1045: "check MYSQL_USER and MYSQL_PASSWORD, and MYSQL_SSL_CA if the user must come with TLS",
     1049: "check MYSQL_DATABASE, or create that database",
     1054: "the table is of another version; run `socs doctor`",
     1142: "the user lacks a privilege; the how-to on MariaDB has the grants",
@@ -58,6 +59,8 @@ HINTS = {
     1114: "the database server's disk is full",
     2002: "is the server running, and are MYSQL_HOST and MYSQL_PORT right?",
     2003: "is the server running, and are MYSQL_HOST and MYSQL_PORT right?",
+    TLS_FAILED: "check MYSQL_SSL_CA, MYSQL_SSL_CERT and MYSQL_SSL_KEY, and that the server has TLS",
+    3159: "the server wants TLS; set MYSQL_SSL_CA",
 }
 
 
@@ -205,7 +208,7 @@ class Database:
 
     def _connect_mariadb(self) -> pymysql.Connection[Any]:
         assert self._settings is not None
-        problems = []
+        problems: list[pymysql.MySQLError] = []
         for host, port in self._settings.hosts:
             try:
                 connection = pymysql.connect(
@@ -220,6 +223,8 @@ class Database:
                     write_timeout=self._statement_timeout,
                     local_infile=False,
                     ssl=dict(self._settings.ssl) or None,
+                    # Else pymysql reads all authorities each time, for TLS that verifies nothing.
+                    ssl_disabled=not self._settings.ssl,
                     init_command=(
                         "SET time_zone='+00:00', "
                         "sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
@@ -228,6 +233,8 @@ class Database:
                 )
             except pymysql.MySQLError as error:
                 problems.append(error)
+            except OSError as error:  # of the files for TLS; the network's are MySQLErrors
+                problems.append(pymysql.OperationalError(TLS_FAILED, f"no TLS: {error}"))
             else:
                 return connection
         raise problems[0]

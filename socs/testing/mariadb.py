@@ -227,6 +227,7 @@ class MariaDB:
             password=password,
             database=database,
             charset="utf8mb4",
+            ssl_disabled=True,
             autocommit=True,
             connect_timeout=int(QUERY_TIMEOUT),
             read_timeout=QUERY_TIMEOUT,

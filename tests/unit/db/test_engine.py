@@ -86,6 +86,16 @@ def test_password_is_never_shown() -> None:
     assert "MYSQL_HOST and MYSQL_PORT" in str(caught.value)
 
 
+def test_without_tls_no_certificates_are_read(monkeypatch) -> None:
+    def read(**given: object) -> None:
+        pytest.fail("the certificates of all authorities are read")
+
+    monkeypatch.setattr(pymysql.connections.ssl, "create_default_context", read)
+    database = Database({"MYSQL_USER": "ocs", "MYSQL_HOST": "127.0.0.1:1"})
+    with pytest.raises(StorageUnavailable, match="error 2003"):
+        database.ping()
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "hint"),
     [
@@ -97,6 +107,8 @@ def test_password_is_never_shown() -> None:
         (1290, StorageUnavailable, "read-only"),
         (1114, StorageUnavailable, "disk is full"),
         (1045, StorageUnavailable, "MYSQL_PASSWORD"),
+        (2026, StorageUnavailable, "MYSQL_SSL_CA"),
+        (3159, StorageUnavailable, "MYSQL_SSL_CA"),
         (1142, StorageUnavailable, "privilege"),
         (1146, StorageUnavailable, "socs files create"),
         (1406, RowRefused, ""),  # too long
