@@ -57,6 +57,12 @@ EPICS_MONITOR = (
         "see why the gateway is slow, or poll less often",
     ),
     Counter("names_purged", "names", "forgotten, as nobody asked and no server answered for long"),
+    Counter(
+        "names_crowded_out",
+        "names",
+        "forgotten, as hardly more could be known: nobody serves them, and nobody asks any more",
+        "look among the clients for who invents names, or raise --max-names",
+    ),
     Counter("sources_purged", "sources", "forgotten, as they asked for nothing for long"),
     Counter(
         "ioc_events_purged", "events", "deleted from the database, as they were past their age"

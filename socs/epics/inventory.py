@@ -224,6 +224,13 @@ class Inventory:
         late = (self.last_asked[:end] < before) & (self.last_seen[:end] < before)
         return np.flatnonzero(late & self.names.known[:end])
 
+    def only_asked(self, before: float) -> NDArray[np.int64]:
+        """Those of which nothing is known but that somebody asked, last before ``before``."""
+        end = self.end
+        late = (self.last_asked[:end] < before) & (self.searched[:end] < before)
+        unserved = (self.host[:end] == 0) & (self.last_seen[:end] == 0)
+        return np.flatnonzero(late & unserved & self.names.known[:end])
+
     def nbytes(self) -> int:
         """Memory in use [bytes], but for the sources."""
         asked, served = self.requesters, self.servers

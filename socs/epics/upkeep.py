@@ -25,6 +25,9 @@ from socs.memory import give_back
 PERIOD = 0.25  # s between looks for what is due
 EXPECTED_PERIOD = 60.0  # s between two looks at what people expect
 FIRST_SNAPSHOT = 60.0  # s after the start
+CROWDED = 0.95  # of the names that can be known; when there are more, invented ones go
+CROWDED_PERIOD = 60.0  # s between looks for that
+ASKED_AGAIN = 900.0  # s; who wants a process variable asks for it more often: clients every 300 s
 FIND_PERIOD = 1.0  # s between looks for new names, at least
 FIND_SHARE = 5.0  # at least so many times as long as the last look took
 
@@ -108,11 +111,19 @@ class Upkeep(Closing):
         self._counters.add("ioc_events_purged", gone["events"])
         self._counters.add("ioc_logs_purged", gone["logs"])
 
+    def make_room(self, now: float) -> None:
+        """When hardly any more names can be known, forget those that nobody asks for or serves."""
+        inventory = self._knowledge.inventory
+        if len(inventory) > CROWDED * inventory.limits.names:
+            gone = self._search.purge(lambda: inventory.only_asked(now - ASKED_AGAIN))
+            self._counters.add("names_crowded_out", gone)
+
     # -- threads ----------------------------------------------------------------------------------
 
     def _keep(self) -> None:
         began = time.monotonic()
         expected_at, purge_at = began + EXPECTED_PERIOD, began + DAY
+        crowded_at = began + ASKED_AGAIN  # all had the time to ask
         while not self._stopping.wait(PERIOD):
             now, clock = time.time(), time.monotonic()
             if clock - began >= FIRST_SNAPSHOT and self._store.snapshots.due(now):
@@ -124,6 +135,9 @@ class Upkeep(Closing):
                 self.look_up.clear()
                 expected_at = clock + EXPECTED_PERIOD
                 self._attempt(self._read_expected)
+            if clock >= crowded_at:
+                crowded_at = clock + CROWDED_PERIOD
+                self.make_room(now)
             if clock >= purge_at:
                 purge_at = clock + DAY
                 self._attempt(lambda: self.purge(time.time()))

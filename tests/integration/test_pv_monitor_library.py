@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from socs.epics import upkeep
 from socs.epics.asked_values import Paging
 from socs.epics.monitor import PvMonitor
 from socs.epics.pv_search import PvFilters
@@ -20,7 +21,7 @@ from socs.epics.search import Priority
 from socs.epics.store.purge import PurgeAges
 from socs.epics.summary import Found
 from socs.epics.track.events import CA, PvEvent
-from socs.epics.wishes import Search
+from socs.epics.wishes import Resync, Search
 from socs.errors import ConfigError, Malformed, NotAllowed
 from socs.testing import wait_until
 from socs.testing.mariadb import MariaDB
@@ -364,6 +365,28 @@ def test_a_line_of_statistics_is_written_and_what_is_old_is_thrown_away(
         assert numbers["sources_purged"] == 1
         assert numbers["ioc_events_purged"] == len(monitor.told)
     assert stored(env) == []
+
+
+def test_invented_names_make_room_when_there_is_hardly_any(
+    tmp_path: Path, env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talker = Talker()
+    with running(tmp_path, env) as monitor:
+        tell(monitor, talker, requests={b"A:ONE": 1, b"B:BAD": 1})
+        tell(monitor, talker, answers=[(b"A:ONE", IOC, 5064)])
+        keeping, later = monitor._parts.upkeep, time.time() + upkeep.ASKED_AGAIN + 1
+        keeping.make_room(later)
+        assert found(monitor) == ["A:ONE", "B:BAD"]
+        most = monitor.settings.knowledge.limits.names
+        monkeypatch.setattr(upkeep, "CROWDED", 1.5 / most)
+        keeping.make_room(later - 10)
+        assert found(monitor) == ["A:ONE", "B:BAD"]
+        keeping.make_room(later)
+        assert found(monitor) == ["A:ONE"]
+        assert monitor.counters["names_crowded_out"] == 1
+        # Its number is of no use any more; the gateway tells the name again when it is asked to.
+        tell(monitor, talker, requests={b"B:BAD": 1})
+        wait_until(lambda: Resync(GATEWAY) in monitor.wished)
 
 
 def test_two_monitors_of_one_directory_cannot_be(tmp_path: Path, env) -> None:

@@ -183,6 +183,21 @@ def test_forgetting():
     assert inventory.first_asked[b] == 100
 
 
+def test_what_is_only_asked_for():
+    inventory = Inventory(SMALL, secret=1)
+    old, served, told, searched, again = feed(
+        inventory, b"".join(map(request, (b"A", b"B", b"C", b"D", b"E"))), now=100
+    )
+    inventory.last_seen[served] = 1
+    inventory.host[told] = 1
+    inventory.searched[searched] = 200
+    feed(inventory, request(b"E"), now=200)
+    assert inventory.only_asked(150).tolist() == [old]
+    assert inventory.only_asked(250).tolist() == [old, searched, again]
+    inventory.forget(np.array([old]))
+    assert inventory.only_asked(150).tolist() == []
+
+
 def test_sources_are_forgotten_when_idle():
     sources = Sources(10, CLASSES)
     hosts = np.array([address("10.0.0.1"), address("10.1.0.1")], np.uint32)
