@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from socs.db.engine import Database
 from socs.db.pysmurf_files_manager import ensure_table
 from socs.db.registrar import RegisteredFiles, Registrar, RowConstants
 from socs.db.spool import DEFAULT_QUOTA, FileEntry, Spool
+from socs.errors import StorageUnavailable
 
 LAST_FILES = 5  # registered files shown in the status
 EQUATIONS = CONSERVATION[-1:]  # of files
@@ -181,6 +183,11 @@ class FileRegister:
             return self.numbers()
         finally:
             self.spool.close()
+
+    def close(self) -> None:
+        """Stop as :meth:`stop` does, on the way out of another error: of its own it tells none."""
+        with suppress(StorageUnavailable):
+            self.stop()
 
     def take(self, file: FinishedFile) -> None:
         """Take a complete file; the same one again does nothing.

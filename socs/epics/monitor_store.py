@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -100,7 +101,8 @@ class MonitorStore:
             ),
             report=report,
         )
-        try:
+        with ExitStack() as opened:
+            opened.callback(self.events.close)
             self.register = FileRegister(
                 snapshots.KIND,
                 settings.data_dir,
@@ -111,9 +113,13 @@ class MonitorStore:
                 create_table=settings.create_table,
                 report=report,
             )
-        except BaseException:
-            self.events.close()
-            raise
+            opened.callback(self.register.close)
+            self._make_files(report)
+            opened.pop_all()  # all is well: nothing is closed
+        self._last_snapshot: float | None = None
+
+    def _make_files(self, report: Callable[[str], None]) -> None:
+        settings = self.settings
         self._days = FinishedFiles(self.register.spool, statistics.KIND)
         self.snapshots = Snapshots(
             SnapshotSettings(
@@ -130,7 +136,6 @@ class MonitorStore:
             on_settled=lambda file: self._days.settled(),
             report=report,
         )
-        self._last_snapshot: float | None = None
 
     def start(self) -> None:
         """Start what brings events and files into the database."""

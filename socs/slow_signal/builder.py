@@ -125,7 +125,7 @@ class Builder:
             )
         except BaseException:
             if self.register is not None:
-                self.register.spool.close()
+                self.register.close()
             raise
 
     def start(self) -> None:

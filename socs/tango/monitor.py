@@ -149,7 +149,7 @@ class EventMonitor:
                     report=report,
                 )
             except BaseException:
-                self._register.spool.close()
+                self._register.close()
                 raise
 
     def start(self) -> None:
