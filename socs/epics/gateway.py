@@ -201,8 +201,8 @@ class Gateway(Closing):
             due = max(due + self.settings.interval, time.monotonic())
             self._ending.wait(due - time.monotonic())
             if paced and not self._ending.is_set():
-                self._tell(self._now())
-        self._tell(self._now(), last=True)
+                self._tell()
+        self._tell(last=True)
         self._finished = True
         if isinstance(self._source, Replay):
             problem = self._source.problem
@@ -218,7 +218,7 @@ class Gateway(Closing):
             self._next = now + self.settings.interval
             self._tell(now)
 
-    def _tell(self, now: float, *, last: bool = False) -> None:
+    def _tell(self, now: float | None = None, *, last: bool = False) -> None:
         with self._telling:
             try:
                 was_deaf, self._deaf = self._deaf, self._is_deaf()
@@ -239,18 +239,21 @@ class Gateway(Closing):
 
     def _is_deaf(self) -> bool:
         """Does nothing reach us, so that silence says nothing."""
+        if not isinstance(self._source, Listening):
+            return False
         networks = self._networks
         belongs = None if networks is None else lambda host: host in networks
-        hears = has_carrier(self.settings.interfaces, belongs)
-        return isinstance(self._source, Listening) and not hears
+        return not has_carrier(self.settings.interfaces, belongs)
 
-    def _summaries(self, now: float, last: bool) -> list[Summary]:
+    def _summaries(self, now: float | None, last: bool) -> list[Summary]:
+        """All up to ``now``; by default up to when nothing more is added to it."""
         if isinstance(self._source, Listening):
             self._source.stats()  # takes over the kernel's count of drops
         with self._lock:
             assert self._gathering is not None
             self._count()
             faults, self._gathering.faults = self._gathering.faults, {}
+            now = self._now() if now is None else now
             told = self._gathering.take(now, self.counters.snapshot(), last=last)
         for cause, example in faults.items():
             self._problems.report(cause, f"{cause}, last from {example}", time.monotonic())

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Sequence
 
 GET_FLAGS, GET_ADDRESS = 0x8913, 0x8915  # of linux/sockios.h
-UP, LOOPBACK, RUNNING = 0x1, 0x8, 0x40  # of linux/if.h
+UP, RUNNING = 0x1, 0x40  # of linux/if.h
 NAME_BYTES, REQUEST_BYTES = 16, 40
 
 Belongs = Callable[[int], bool]
@@ -19,21 +19,20 @@ def has_carrier(interfaces: Sequence[str] = (), belongs: Belongs | None = None) 
 
     Args:
         interfaces: the names of those that matter.
-        belongs: if none is named: those whose address (IPv4) is such. All, without it.
+        belongs: if none is named: those whose address (IPv4) is such.
 
     Returns:
-        False if all that matter are down or without a carrier, or one that is named is gone. If
-        nothing tells which matter, True.
+        False if all that matter are down, without a carrier, or gone. True if nothing tells which
+        ones matter.
     """
+    if not interfaces and belongs is None:
+        return True
     there = [name for _, name in socket.if_nameindex()]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         if interfaces:
-            those = [name for name in interfaces if name in there]
-            return any(_runs(probe, name) for name in those)
-        if belongs is None:
-            those = [name for name in there if not _flags(probe, name) & LOOPBACK] or there
-        else:
-            those = [name for name in there if _is_of(probe, name, belongs)]
+            return any(_runs(probe, name) for name in interfaces if name in there)
+        assert belongs is not None
+        those = [name for name in there if _is_of(probe, name, belongs)]
         return not those or any(_runs(probe, name) for name in those)
 
 

@@ -17,7 +17,13 @@ def test_interfaces_that_are_named() -> None:
 
 def test_interfaces_by_their_addresses() -> None:
     assert has_carrier((), lambda host: host >> 24 == 127)
-    assert has_carrier((), lambda host: False)  # nothing tells which matter
+    assert has_carrier((), lambda host: False)
+
+
+def test_if_nothing_tells_which_matter_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(2, "gone0")])
+    assert has_carrier()
+    assert not has_carrier(["gone0"])
 
 
 def test_an_interface_that_is_down_does_not_hear(monkeypatch: pytest.MonkeyPatch) -> None:
