@@ -21,6 +21,7 @@ from tests.pcap_files import framed, pcap, udp
 
 CLIENT, OTHER, IOC, SECOND = "10.0.0.1", "10.0.0.3", "10.0.0.2", "10.0.0.4"
 Frame = tuple[float, bytes]
+REAL = Path(__file__).parents[2] / "captures" / "epics_loopback.jsonl"  # see test_captures
 
 
 def sent(at: float, contents: bytes, **ways) -> Frame:
@@ -244,3 +245,30 @@ def test_names_without_an_answer_are_ranked_by_clients_then_by_requests(tmp_path
     names = [row["name"] for row in told(path)["never_answered"]]
     assert names == ["BOTH", "OFTEN", "ONCE", "RARE"]
     assert [row["name"] for row in told(path, top=2)["never_answered"]] == ["BOTH", "OFTEN"]
+
+
+def test_real_traffic_is_told_as_it_was(tmp_path):
+    frames = [
+        sent(
+            line["t"],
+            bytes.fromhex(line["hex"]),
+            source=line["src"],
+            destination=line["dst"],
+            from_port=line["sport"],
+            to_port=line["dport"],
+        )
+        for line in map(json.loads, REAL.read_text().splitlines())
+    ]
+    path = tmp_path / "real.pcap"
+    path.write_bytes(pcap(frames))
+    report = told(path)
+    states = {name: report["totals"][name] for name in ("online", "duplicate", "never_answered")}
+    assert states == {"online": 2, "duplicate": 0, "never_answered": 2}
+    never = {row["name"]: row["requests"] for row in report["never_answered"]}
+    assert never == {"TST:NOPE": 13, "TST:NOPE:LONGER": 3}
+    servers = {(row["protocol"], row["server"]): row["pvs"] for row in report["servers"]}
+    assert servers["CA", "127.0.0.1:5064"] == 2
+    assert servers["PVA", "127.0.0.1:5075"] == 1
+    found = [event["name"] for event in report["events"] if event["kind"] == "FOUND"]
+    assert sorted(found) == ["TST:PV00001", "TST:PV00002"]
+    assert report["unaccounted"] == {}
