@@ -79,7 +79,7 @@ _COUNTED = {
     CONFIRM: "ca_repeater",
     REGISTER: "ca_repeater",
 }
-_BEYOND = np.uint64(32)  # all known commands are below
+_BEYOND = 32  # all known commands are below
 _UNKNOWN = [number for number in range(33) if number not in _COUNTED]
 _NOTED = (ERROR, NOT_FOUND, CONFIRM, REGISTER)
 
@@ -197,7 +197,7 @@ def _count_damage(head: Words, size: Positions, rows: Positions, tally: Tally) -
 
 def _count(command: Words, rows: Positions, tally: Tally) -> None:
     """Count all messages but searches."""
-    amounts = np.bincount(np.minimum(command, _BEYOND).view(np.int64), minlength=_BEYOND + 1)
+    amounts = np.bincount(np.minimum(command, np.uint64(_BEYOND)).view(np.int64), minlength=_BEYOND + 1)
     for number, name in _COUNTED.items():
         tally.add(name, int(amounts[number]))
     if amounts[_UNKNOWN].any():
