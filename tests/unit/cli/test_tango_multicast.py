@@ -6,7 +6,7 @@ import re
 import pytest
 
 from socs.cli.main import main
-from socs.tango import properties
+from socs.tango import installed
 from socs.tango.multicast import KINDS, Configuration
 from tests.unit.tango.test_multicast import FIRST, SECOND
 
@@ -238,7 +238,7 @@ def test_files_that_are_something_else(socs, tmp_path, text, message):
 
 
 def test_without_pytango_the_extra_is_named(socs, monkeypatch):
-    monkeypatch.setattr(properties.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(installed.importlib.util, "find_spec", lambda name: None)
     status, out, err = socs("show")
     assert (status, out) == (1, "")
     assert "pip install 'socs[tango]'" in err
