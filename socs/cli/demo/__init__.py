@@ -14,9 +14,10 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from socs.cli.demo.directory import DemoDirectory
-from socs.cli.demo.numbers import problems
-from socs.cli.demo.run import FAULTS, SETTLE, Demo, DemoSettings
+from socs.cli.demo.numbers import comparisons, problems
+from socs.cli.demo.run import FAULTS, LONGEST, STILL, Demo, DemoSettings
 from socs.cli.demo.view import View, introduction, make_view
+from socs.cli.demo.watch import Patience
 from socs.errors import StorageError
 from socs.options import fraction
 
@@ -104,9 +105,12 @@ def _finish(demo: Demo, view: View, stop: StopSignals) -> bool:
     before = stop.count
     view.tell("waiting until all that was announced is archived; Ctrl-C cuts this short ...")
     demo.stop_sources()
-    deadline = time.monotonic() + SETTLE
-    while not demo.settled() and time.monotonic() < deadline and stop.count == before:
-        view.show(demo.numbers())
+    patience = Patience(STILL, LONGEST)
+    while not demo.settled() and stop.count == before:
+        numbers = demo.numbers()
+        if not patience.lasts(comparisons(numbers), time.monotonic()):
+            break
+        view.show(numbers)
         time.sleep(PERIOD)
     with suppress(StorageError):  # then nothing is registered, which the numbers say
         demo.compare()

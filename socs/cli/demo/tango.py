@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -241,7 +242,7 @@ class TangoPart:
         self._tango.burst(WILD, "value1.change", BURST)
 
     def stop(self) -> None:
-        """Have nothing pushed any more, and ask for the truth.
+        """Have nothing pushed any more, nobody slow any more, and ask for the truth.
 
         Raises:
             OurError: a device does not answer.
@@ -250,6 +251,8 @@ class TangoPart:
             self._tango.call(device, "StopPace")
             for event, number in self._tango.truth(device)["pushed"].items():
                 self._pushed[f"{device}/{event}"] = number
+        if self._fault:  # what was lost is lost; what waits for the subscriber need not wait
+            self._tango.call(SUBSCRIBERS[SLOW], "Delay", 0.0)
         self._look_at_subscribers()
 
     def _look_at_subscribers(self) -> None:
@@ -258,9 +261,10 @@ class TangoPart:
 
     def settled(self) -> bool:
         """Whether all is told and archived; ends the monitor when all is told."""
-        numbers = self.numbers()
         if not self._asked_to_stop:
-            self._look_at_subscribers()
+            with suppress(OurError):  # busy: next time
+                self._look_at_subscribers()
+            numbers = self.numbers()
             told = (numbers.told_published, numbers.told_received, numbers.told_lost)
             if told != (numbers.pushed, numbers.received, numbers.lost):
                 return False
@@ -270,11 +274,15 @@ class TangoPart:
                 return False
             self._asked_to_stop = True
             return False
+        numbers = self.numbers()
         ended = self._status.session.get("status") == "done"
         return ended and numbers.archived + numbers.wrong >= numbers.files
 
     def compare(self) -> None:
-        """All was looked at before."""
+        """Look at the subscribers, unless all was told before."""
+        if not self._asked_to_stop:
+            with suppress(OurError):  # the numbers will not agree
+                self._look_at_subscribers()
 
     def numbers(self) -> TangoNumbers:
         """What is known now."""

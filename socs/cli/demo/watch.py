@@ -257,3 +257,25 @@ class RateMeter:
             self._points.popleft()
         then, before = self._points[0]
         return (count - before) / (now - then) if now > then else 0.0
+
+
+class Patience:
+    """How long to wait for something that changes on its way to its end.
+
+    Args:
+        still: how long it may be as it was [s].
+        longest: how long it may take in all, from the first look [s].
+    """
+
+    def __init__(self, still: float, longest: float) -> None:
+        self._still, self._longest = still, longest
+        self._seen: object = None
+        self._since = self._began = -1.0
+
+    def lasts(self, seen: object, now: float) -> bool:
+        """Whether to wait on; ``seen`` is what it is like ``now`` [s on any one clock]."""
+        if self._seen is None:
+            self._began = now
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return now < min(self._since + self._still, self._began + self._longest)

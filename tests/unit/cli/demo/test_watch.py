@@ -8,7 +8,15 @@ import pytest
 from ocs.client_http import ControlClientError
 
 from socs.cli.demo import watch as demo_watch
-from socs.cli.demo.watch import Differences, FeedCount, RateMeter, Status, Verifier, Watcher
+from socs.cli.demo.watch import (
+    Differences,
+    FeedCount,
+    Patience,
+    RateMeter,
+    Status,
+    Verifier,
+    Watcher,
+)
 from socs.db import claims, copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.engine import Database
@@ -169,3 +177,18 @@ def test_missing_second_foreign_and_wrong_rows_are_counted(table):
     found = verifier.compare(Truth(announced=announced))
     assert found == Differences(missing=1, surplus=2, wrong=1)
     verifier.close()
+
+
+def test_patience_lasts_as_long_as_something_moves():
+    patience = Patience(still=15.0, longest=120.0)
+    assert patience.lasts([1, 2], 1000.0)
+    assert patience.lasts([1, 2], 1014.9)
+    assert patience.lasts([1, 3], 1014.95)
+    assert patience.lasts([1, 3], 1029.9)
+    assert not patience.lasts([1, 3], 1029.96)
+
+
+def test_patience_has_an_end_even_if_something_always_moves():
+    patience = Patience(still=15.0, longest=120.0)
+    assert all(patience.lasts(step, 1000.0 + step) for step in range(120))
+    assert not patience.lasts(120, 1120.0)
