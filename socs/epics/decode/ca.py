@@ -197,7 +197,8 @@ def _count_damage(head: Words, size: Positions, rows: Positions, tally: Tally) -
 
 def _count(command: Words, rows: Positions, tally: Tally) -> None:
     """Count all messages but searches."""
-    amounts = np.bincount(np.minimum(command, np.uint64(_BEYOND)).view(np.int64), minlength=_BEYOND + 1)
+    known = np.minimum(command, np.uint64(_BEYOND)).view(np.int64)
+    amounts = np.bincount(known, minlength=_BEYOND + 1)
     for number, name in _COUNTED.items():
         tally.add(name, int(amounts[number]))
     if amounts[_UNKNOWN].any():
