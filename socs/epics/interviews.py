@@ -46,7 +46,8 @@ class InterviewSettings:
         enabled: ask at all.
         names_every: an application is asked for its names that often, if it does not start anew.
         lines_every: a host is asked for its lines that often, if no server there starts anew.
-        lines_apart: a host is asked for its lines once in this time, whatever happens.
+        lines_apart: a host is asked for its lines once in this time, whatever happens; longer than
+            the gateway's own limit, which begins when it has got our wish.
         again: who did not answer, or not all, is asked again after this.
 
     Raises:
@@ -56,7 +57,7 @@ class InterviewSettings:
     enabled: bool = False
     names_every: float = 86_400.0
     lines_every: float = 86_400.0
-    lines_apart: float = 60.0
+    lines_apart: float = 75.0
     again: float = 1_800.0
 
     def __post_init__(self) -> None:

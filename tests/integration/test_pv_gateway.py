@@ -227,6 +227,7 @@ def test_an_application_is_asked_for_its_names(site, free, tmp_path: Path) -> No
         assert (answer.kind, answer.host, answer.port) == ("names", LOCAL, truth.port)
         assert sorted(answer.texts) == sorted(truth.names)
         assert len(truth.names) == 25
+        assert (answer.server, answer.ending, answer.total) == (5064, "complete", 25)
 
 
 @pytest.mark.own_router

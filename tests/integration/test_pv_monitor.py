@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,12 @@ from typing import Any
 import ocs
 import pytest
 
+from socs.sim.heartbeat_app import command_line, truth_of
 from socs.sim.iocs import BROADCAST, EpicsSite
+from socs.sim.leash import Leash
 from socs.sim.site import AgentInstance, Site
 from socs.testing import wait_until
+from tests.epics_packets import beacon
 from tests.feeds import listening
 from tests.harness import rows
 from tests.pv_monitor import stored
@@ -47,6 +53,7 @@ class Observatory:
         gateway = [
             *("--interval", "0.2", "--listen", "sockets", "--search", "true", *ports),
             *("--search-address", BROADCAST, "--search-rate", "100", "--search-timeout", "0.3"),
+            *("--ask", "true", "--ask-rate", "100"),
         ]
         monitor = ["--gateway", GATEWAY, "--folder", str(directory / "kept"), *options]
         self.site = make_site(
@@ -247,6 +254,61 @@ def test_a_server_that_is_gone_is_noticed(observatory: Observatory) -> None:
     epics.kill("two")
     kinds = [row["kind"] for row in observatory.ask("pv_info", name=name)["events"]]
     assert [kind for kind in reversed(kinds) if kind != "MOVED"] == ["FOUND", "LOST", "REAPPEARED"]
+
+
+@pytest.mark.timeout(180)
+def test_an_application_tells_its_names_and_what_serves_at_its_port(
+    site, tmp_path: Path, epics: EpicsSite
+) -> None:
+    observatory = Observatory(site, tmp_path, epics, "--ask", "true")
+    to = ("127.255.255.255", epics.ports.heartbeats)
+    with closing(Leash()) as leash:
+        command = command_line(to, names=25, prefix="ASKED:", period=0.5)
+        child = leash.start(command, log=tmp_path / "app.log", env=dict(os.environ))
+        truth = wait_until(lambda: truth_of(child.output()), 20, "the application")
+
+        def application() -> dict[str, Any]:
+            rows_of = observatory.ask("applications", most=100)["rows"]
+            return next((row for row in rows_of if row["port"] == truth.server), {})
+
+        wait_until(lambda: application().get("names_ending"), 30, "its names")
+        key = application()["key"]
+        assert {name: application()[name] for name in ("names", "names_total", "names_ending")} == {
+            "names": 25,
+            "names_total": 25,
+            "names_ending": "complete",
+        }
+        host = "127.0.0.1"
+        found = observatory.ask("search", pattern="ASKED:*", server=f"{host}:{truth.server}")
+        wait_until(lambda: observatory.ask("search", pattern="ASKED:*")["total"] == 25, 20)
+        found = observatory.ask("search", pattern="ASKED:*", server=f"{host}:{truth.server}")
+        assert found["total"] == 25
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, 0))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sock.sendto(beacon(1, port=truth.server), (to[0], epics.ports.beacons))
+
+            def server() -> dict[str, Any]:
+                rows_of = observatory.ask("servers", protocol="CA", most=100)["rows"]
+                return next((row for row in rows_of if row["port"] == truth.server), {})
+
+            wait_until(server, 20, "its beacon")
+        wait_until(lambda: told_lines(observatory), 30, "its lines")
+        command_of = f"{truth.image} {truth.command}"
+        assert (server()["command"], server()["application"]) == (command_of, key)
+        beats = observatory.ask("api_list", which="heartbeats", host=host)["answer"]
+        (row,) = [each for each in beats["heartbeats"] if each["heartbeat_port"] == truth.port]
+        assert (row["pvs"], row["pid"], row["app_port"]) == (25, truth.pid, str(truth.server))
+        heard = observatory.ask("api_list", which="beacons", handle=5)["answer"]
+        (row,) = [each[2] for each in heard["beacons"] if each[1] == truth.server]
+        assert (row["cmd"], row["cwd"], heard["handle"]) == (command_of, truth.directory, 5)
+        assert "which" in observatory.refusal("api_list", which="others")
+    assert observatory.data()["unaccounted"] == {}
+
+
+def told_lines(observatory: Observatory) -> bool:
+    rows_of = observatory.ask("hosts", most=100)["rows"]
+    return any(row["host"] == "127.0.0.1" and row["processes_complete"] for row in rows_of)
 
 
 def test_a_wrong_option_ends_it_with_a_message_that_names_it(site, tmp_path: Path) -> None:
