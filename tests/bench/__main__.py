@@ -3,9 +3,11 @@
 from tests.bench import (
     bench_archive,
     bench_audit,
+    bench_epics_attack,
     bench_epics_decode,
     bench_epics_live,
     bench_epics_million,
+    bench_epics_path,
     bench_epics_replay,
     bench_registration,
     bench_slow_signal,
@@ -26,7 +28,9 @@ for bench in (
     bench_tango_polling,
     bench_epics_decode,
     bench_epics_live,
+    bench_epics_path,
     bench_epics_million,
+    bench_epics_attack,
     bench_epics_replay,
 ):
     print(f"\n{bench.__doc__.splitlines()[0]}\n")
