@@ -105,6 +105,7 @@ class Join:
         boot, number, epoch, networks, counters: as in its last message; ``boot`` is empty before.
         began, ended: what its last message told of, by our clock, UNIX time [s].
         arrived: when it came.
+        refused: when a message was refused last, by our clock, UNIX time [s].
         listening: since when it has listened without a break, by our clock, UNIX time [s].
         live: does it report; set to False when it does not.
         finished: it said that it ends.
@@ -118,6 +119,7 @@ class Join:
         self.networks: tuple[str, ...] = ()
         self.counters: Mapping[str, int] = {}
         self.began = self.ended = self.arrived = self.listening = -math.inf
+        self.refused = -math.inf
         self.live = self.finished = self.unknown = False
         self.missed = 0
         self._their_end = -math.inf
@@ -128,13 +130,24 @@ class Join:
         self._end = 0
 
     def take(self, summary: Summary, now: float) -> Joined:
-        """Take note of a message that came ``now``; what is to be made of it."""
-        if summary.boot in self._old:
-            return Joined("summaries_of_old_boot")
+        """Take note of a message that came ``now``; what is to be made of it.
+
+        While the gateway does not report, one that came before is believed: a message that was
+        none of the gateway's, of another boot or far ahead, must not make it unheard for ever.
+        """
         same = summary.boot == self.boot
-        if same and summary.number <= self.number:
-            return Joined("summaries_repeated")
-        first = not self.boot
+        refused = ""
+        if summary.boot in self._old:
+            refused = "summaries_of_old_boot"
+        elif same and summary.number <= self.number:
+            refused = "summaries_repeated"
+        if refused and self.live:
+            self.refused = now
+            return Joined(refused)
+        first = not self.boot or bool(refused)
+        if refused:
+            self._begin_anew(summary.boot)
+            same = False
         missed = summary.number - (self.number + 1 if same else 0)
         before = self._totals if same else {"requests": 0, "datagrams": 0}
         clock_set = summary.began < self._their_end - STEP
@@ -147,12 +160,18 @@ class Join:
             clock_set=clock_set,
         )
         self.missed += joined.missed
-        if not same:
+        if not same and summary.boot != self.boot:
             self._old.append(self.boot)
         if joined.clock_set:
             self.clock.was_set()
         self._follow(summary, now, joined.apart)
         return joined
+
+    def _begin_anew(self, boot: str) -> None:
+        """Believe this boot from now on, and none of the numbers that we were told."""
+        self.epoch = -1
+        if boot in self._old:
+            self._old.remove(boot)
 
     def _follow(self, summary: Summary, now: float, apart: bool) -> None:
         self.clock.arrived(summary.ended, now)

@@ -56,6 +56,7 @@ COUNTS = (
     "clocks_set",
     "resyncs_wished",
 )
+REFUSED_LASTS = 60.0  # s since a message was refused
 MOST_GATEWAYS = 256  # if any is admitted
 SERVER_CHANGES = frozenset({"NEW", "RESTARTED", "LOST", "RESUMED"})
 
@@ -268,6 +269,8 @@ class Knowledge:
                 behind = join.clock.behind
                 way = "behind" if behind > 0 else "ahead"
                 told.append(f"clock of {name} is {abs(behind):.1f} s {way}; corrected")
+            if self._now - join.refused < REFUSED_LASTS:
+                told.append(f"messages under the name of {name} are refused: are there two of it?")
         silent = set(self.settings.gateways) - self.joins.keys()
         return told + [f"{name} has not reported yet" for name in sorted(silent)]
 

@@ -1,6 +1,7 @@
 """Joining a gateway's feed: what is refused, what was missed, whose numbers, whose clock."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,30 @@ def test_another_boot():
     assert join.listening == T0 + 11
     assert join.take(told[1], T0 + 12).refused == "summaries_of_old_boot"
     assert join.take(second[2], T0 + 13) == Joined()
+
+
+def silent(join):
+    """The gateway is silent for too long."""
+    join.live = False
+
+
+@pytest.mark.parametrize("changed", [{"boot": "invented"}, {"number": 1 << 40}])
+def test_a_gateway_is_heard_again_after_a_message_that_was_none_of_its(changed):
+    join = Join()
+    _, told = sent(6)
+    join.take(told[0], T0 + 1)
+    join.define(0, numbers(7))
+    join.take(replace(told[1], **changed), T0 + 2)
+    join.define(0, numbers(8))
+    assert join.take(told[2], T0 + 3).refused
+    assert join.refused == T0 + 3
+    silent(join)
+    assert join.take(told[3], T0 + 9) == Joined(apart=True)
+    assert (join.boot, join.number) == (told[0].boot, 3)
+    assert join.numbers(np.array([0])).tolist() == [UNKNOWN]
+    assert join.take(told[4], T0 + 10) == Joined()
+    assert join.take(told[4], T0 + 11).refused == "summaries_repeated"
+    assert join.take(told[5], T0 + 11) == Joined()
 
 
 def test_the_end():
