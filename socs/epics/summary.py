@@ -18,7 +18,7 @@ Totals tell how many requests were in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -38,6 +38,8 @@ LONGEST_NAME = 512  # bytes
 MOST_TEXT = 250_000  # characters of what applications told; more is told in parts
 MOST_SERVERS = 16  # of one name
 HIGHEST_PORT = 0xFFFF
+HIGHEST_HOST = 0xFFFF_FFFF
+LATEST = 1e11  # UNIX time [s]; beyond, sums of times are inexact
 
 # name    number of the name in this epoch
 # source  row of the message's sources
@@ -289,13 +291,42 @@ def _names(octets: bytes, lengths: NDArray[np.int64]) -> tuple[bytes, ...]:
     return tuple(octets[a:b] for a, b in zip(starts, ends.tolist(), strict=True))
 
 
+def _times(summary: Summary) -> Iterator[NDArray[np.float64]]:
+    """All times that it tells."""
+    told = [summary.began, summary.ended]
+    told += [beat.time for beat in summary.beats] + [each.time for each in summary.told]
+    told += [time for each in summary.found for time in (each.asked, each.ended)]
+    yield np.array(told)
+    for rows in (summary.answers, summary.ca_beacons, summary.pva_beacons):
+        yield rows["time"]
+
+
+def _are_places(summary: Summary) -> bool:
+    """Are addresses and ports, outside of tables, ones that can be."""
+    told = [(beat.host, beat.port) for beat in summary.beats]
+    told += [(each.host, each.port) for each in summary.told]
+    servers = [server for each in summary.found for server in each.servers]
+    told += [(host, port) for host, port, _, _ in servers]
+    hosts = [*(host for host, _ in told), *(sender for _, _, sender, _ in servers)]
+    ports = [port for _, port in told]
+    return _within(hosts, HIGHEST_HOST) and _within(ports, HIGHEST_PORT)
+
+
+def _within(values: list[int], highest: int) -> bool:
+    return all(0 <= value <= highest for value in values)
+
+
 def _check(summary: Summary) -> None:
     requests = summary.requests
     wrong = None
     if min(summary.number, summary.epoch, summary.first_name, *summary.totals.values(), 0) < 0:
         wrong = "a negative number"
-    elif not summary.began <= summary.ended < float("inf"):
+    elif not summary.began <= summary.ended:
         wrong = "it ends before it begins"
+    elif not all((np.abs(times) < LATEST).all() for times in _times(summary)):
+        wrong = "times that cannot be"
+    elif not _are_places(summary):
+        wrong = "addresses or ports that cannot be"
     elif len(requests) and (
         int(requests["source"].max()) >= len(summary.sources) or not requests["count"].all()
     ):
