@@ -71,7 +71,7 @@ class PVMonitor(MonitorTasks):
 
     # -- feeds and gateways ---------------------------------------------------------------------
 
-    def _on_traffic(self, gateway: str, *published: Any, **named: Any) -> None:
+    def _on_traffic(self, gateway: str, /, *published: Any, **named: Any) -> None:
         """A gateway's feed: a pair of the message and the feed, unless somebody else publishes."""
         if self.pvs is not None:
             pair = published[0] if published else None

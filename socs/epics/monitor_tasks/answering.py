@@ -31,7 +31,9 @@ def param(name: str, **rules: Any) -> Callable[[Task], Task]:
 text = partial(param, type=str)
 maybe_text = partial(param, type=str, default=None)
 maybe_number = partial(param, type=float, default=None, check=math.isfinite)
-maybe_whole = partial(param, type=int, default=None)
+maybe_whole = partial(
+    param, type=int, default=None, check=lambda value: not isinstance(value, bool)
+)
 listed = partial(param, type=list, default=[])
 
 

@@ -53,7 +53,7 @@ def test_whatever_is_published_is_handed_over(agent: module.PVMonitor) -> None:
     agent.pvs = pvs = Pvs()
     agent._on_traffic("a", ({"version": 1}, {"feed_name": "traffic"}))
     agent._on_traffic("a")
-    agent._on_traffic("a", {"x": 1}, 2, y=3)
+    agent._on_traffic("a", {"x": 1}, 2, y=3, gateway="b", self=4)
     agent._on_traffic("a", [])
     assert pvs.got == [("a", {"version": 1}), ("a", None), ("a", {"x": 1}), ("a", [])]
 
