@@ -260,6 +260,7 @@ class Gathering:
         return numbers
 
     def _beacons(self, kept: FewRows, rows: Rows) -> None:
+        self._clip(rows)
         left = kept.add(rows)
         self.tally.add("beacons_gathered", len(rows) - left)
         self.tally.add("beacons_not_told", left)
@@ -279,13 +280,18 @@ class Gathering:
         fields = ("guid",) if protocol == PVA else ()
         rows = rows_of(ANSWERS, answers[known], batch, at[known], fields)
         rows["name"], rows["protocol"] = numbers[known], protocol
+        self._clip(rows)
         self.tally.add("answers_heard", len(answers))
         self.tally.add("answers_matched", len(known))
         self.tally.add("answers_unmatched", len(answers) - len(known))
         self.tally.add("answers_not_told", self._answers.add(rows))
 
+    def _clip(self, rows: Rows) -> None:
+        """What came just before the last summary was made, and was handed on after that, is new."""
+        rows["time"] = np.maximum(rows["time"], self._began)
+
     def _beat(self, batch: Batch, kind: str, is_beat: Callable[[bytes], bool]) -> None:
-        times = times_of(batch).tolist()
+        times = np.maximum(times_of(batch), self._began).tolist()
         self.tally.add("datagrams_gathered", len(batch))
         self.tally.add("heartbeat_datagrams", len(batch))
         for row, (host, port) in enumerate(batch.senders()):

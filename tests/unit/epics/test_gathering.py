@@ -212,15 +212,26 @@ def test_answers_of_pv_access_go_where_the_search_says():
     assert heard.tally.counts["answers_denied"] == 1
 
 
+def test_what_came_just_before_the_last_summary_is_as_old_as_that():
+    heard = gathering()
+    heard.beacons(captured((SERVER, 5064, "10.0.0.255", 5065, beacon(3)), times=[NOW - 1]))
+    heard.heartbeats(batch([BEAT], NOW - 1))
+    summary = only(heard.take(NOW + 1))
+    assert summary.ca_beacons["time"].tolist() == [NOW]
+    assert [beat.time for beat in summary.beats] == [NOW]
+
+
 def test_beacons_and_heartbeats_are_told_one_by_one_while_there_is_room():
     heard = gathering(rows=2)
-    heard.beacons(captured((SERVER, 5064, "10.0.0.255", 5065, beacon(3, port=0)), times=[NOW - 1]))
+    heard.beacons(
+        captured((SERVER, 5064, "10.0.0.255", 5065, beacon(3, port=0)), times=[NOW + 0.2])
+    )
     heard.beacons(batch([beacon(4), beacon(5)], NOW))
     heard.pva(batch([epics_pva.beacon(1, 2)], NOW))
     heard.heartbeats(batch([BEAT, b"x", BEAT, BEAT, BEAT], NOW))
     summary = only(heard.take(NOW))
     assert summary.ca_beacons[["time", "sender", "id", "port"]].tolist() == [
-        (NOW - 1, address(SERVER), 3, 5064),
+        (NOW + 0.2, address(SERVER), 3, 5064),
         (NOW, address(CLIENT), 4, 5064),
     ]
     (row,) = summary.pva_beacons
