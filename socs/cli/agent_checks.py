@@ -26,6 +26,7 @@ EXTRAS = {
     "tango_event_monitor": "tango",
     "pv_monitor": "epics",
 }
+NEEDED_FOR = {"pv_monitor": "cainfo"}  # tasks, by agents that do all else without their extra
 
 
 @dataclass(frozen=True)
@@ -144,16 +145,18 @@ def check_packages(
     Args:
         requirements: of our package, as its metadata has them; looked up if omitted.
     """
-    extra = next((EXTRAS[part] for part in module.split(".") if part in EXTRAS), None)
-    if extra is None:
+    agent = next((part for part in module.split(".") if part in EXTRAS), None)
+    if agent is None:
         return []
+    extra, task = EXTRAS[agent], NEEDED_FOR.get(agent)
     if requirements is None:
         requirements = metadata.requires("socs") or ()
     missing = [name for name in _packages_of(extra, requirements) if not _installed(name)]
     if not missing:
         return []
-    text = f"{instance.agent_class} needs {', '.join(missing)}, not installed"
-    return [fail(instance.instance_id, text, f"pip install 'socs[{extra}]'")]
+    who = f"the task {task} of {instance.agent_class}" if task else instance.agent_class
+    text = f"{who} needs {', '.join(missing)}, not installed"
+    return [(warn if task else fail)(instance.instance_id, text, f"pip install 'socs[{extra}]'")]
 
 
 def _packages_of(extra: str, requirements: Iterable[str]) -> list[str]:

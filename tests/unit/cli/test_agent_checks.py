@@ -153,6 +153,7 @@ REQUIREMENTS = [
     "surely-not-installed>=10; extra == 'tango'",
     'pytest>=8; extra == "tango"',
     "missing-too; extra == 'tango-more'",
+    "not-installed-either; extra == 'epics'",
 ]
 
 
@@ -165,6 +166,15 @@ def test_missing_optional_packages():
     assert finding.remedy == "pip install 'socs[tango]'"
 
 
+def test_packages_that_only_one_task_needs():
+    instance = Instance("PVMonitor", "p")
+    module = "socs.agents.pv_monitor.pv_monitor"
+    (finding,) = agent_checks.check_packages(instance, module, REQUIREMENTS)
+    assert finding.level == "WARN"
+    assert finding.text == "the task cainfo of PVMonitor needs not-installed-either, not installed"
+    assert finding.remedy == "pip install 'socs[epics]'"
+
+
 def test_agents_of_the_base_installation_need_nothing_more():
     assert agent_checks.check_packages(monitor(), MONITOR, REQUIREMENTS) == []
 
@@ -172,3 +182,4 @@ def test_agents_of_the_base_installation_need_nothing_more():
 def test_each_extra_is_one_of_the_package():
     extras = set(metadata.metadata("socs").get_all("Provides-Extra"))
     assert set(agent_checks.EXTRAS.values()) <= extras
+    assert set(agent_checks.NEEDED_FOR) <= set(agent_checks.EXTRAS)
