@@ -24,6 +24,7 @@ from socs.epics.gathering import Gathering, GatheringSettings
 from socs.epics.knowledge import Knowledge, KnowledgeSettings
 from socs.epics.names import MOST_NAMES
 from socs.epics.ports import EpicsPorts
+from socs.epics.summary import MOST_ROWS
 from socs.epics.track.events import Event, HostEvent
 from socs.epics.track.settings import TrackSettings
 from socs.errors import ConfigError, PeerError
@@ -32,7 +33,7 @@ from socs.wire.pcap import PcapFile
 
 GATEWAY = "capture"
 BATCH = 4096  # packets
-MOST_WAITING = 4096  # datagrams from one summary to the next, so that each has room for all rows
+MOST_WAITING = MOST_ROWS  # datagrams of a summary, so that each has room for all rows
 MOST_STEPS = 1000  # in which a silence is passed
 MOST_EVENTS = 100_000  # that are kept; further ones are counted
 TABLES = (c.PCAP, c.EPICS_CA, c.EPICS_PVA, c.EPICS_HEARTBEATS, c.EPICS_GATHERING)
@@ -52,7 +53,7 @@ class CaptureSettings:
 
     ports: EpicsPorts = field(default_factory=EpicsPorts)
     subnets: tuple[str, ...] = (ANY,)
-    interval: float = 1.0
+    interval: float = 2.0
     apart: float = 5.0
 
 
@@ -181,6 +182,7 @@ class Capture:
                 new_names=MOST_NAMES,
                 heartbeat_bytes=1 << 24,
                 server_port=self.settings.ports.ca,
+                beacon_port=self.settings.ports.beacons,
             ),
             gateway=GATEWAY,
             boot=f"{GATEWAY}-{self._files}",
@@ -192,11 +194,13 @@ class Capture:
     def _take(self, batch: CapturedBatch, begin: float) -> None:
         assert self._gathering is not None
         self._pass_silence(begin)
+        if self._waiting + len(batch) > MOST_WAITING:
+            self._tell(self.ended)
         for port, part in batch.by_port(list(self._uses)):
             getattr(self._gathering, self._uses[port])(part)
         self.ended = max(self.ended, batch.received)
         self._waiting += len(batch)
-        if self._waiting >= MOST_WAITING or self.ended - self._told >= self.settings.interval:
+        if self.ended - self._told >= self.settings.interval:
             self._tell(self.ended)
 
     def _pass_silence(self, until: float) -> None:

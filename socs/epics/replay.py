@@ -133,9 +133,10 @@ class Replay(Closing):
         try:
             batch = self._first
             while batch is not None and self._wait_for(batch.received):
-                self._at = max(self._at, batch.received)
+                self._at = max(self._at, _begin_of(batch))
                 self._on_batch(self._at)
                 self._hand_on(batch)
+                self._at = max(self._at, batch.received)
                 batch = self._next()
             if batch is None:
                 self._at = self.now()
