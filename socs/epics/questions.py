@@ -16,10 +16,11 @@ from socs.epics.conversations import Told as Answered
 from socs.epics.decode import heartbeat
 from socs.epics.gateway_settings import GatewaySettings
 from socs.epics.search import Outcome, Priority
-from socs.epics.searching import ActiveSearch, SharedLimiter
+from socs.epics.searching import ActiveSearch
 from socs.epics.sources import Keys
 from socs.epics.summary import MOST_TEXT, Beat, Found, Told
 from socs.epics.track.events import CA, PVA
+from socs.epics.udp_thread import SharedLimiter
 from socs.errors import NotAllowed, PeerError
 
 DISCARD = 9  # a port to look up a route with; nothing is sent there

@@ -10,15 +10,15 @@ from dataclasses import replace
 import pytest
 
 from socs.counters import EPICS_ASKING, EPICS_ASKING_CONSERVATION, Counters, imbalances
-from socs.epics import asker, netstat
+from socs.epics import netstat, udp_thread
 from socs.epics.asker import Asker
 from socs.epics.asking import AskingSettings
 from socs.epics.conversations import NamesConversation
 from socs.epics.decode import alive, heartbeat
-from socs.epics.searching import SharedLimiter
 from socs.epics.track.applications import Applications
 from socs.epics.track.settings import TrackSettings
 from socs.epics.track.sight import Sight
+from socs.epics.udp_thread import SharedLimiter
 from socs.errors import ConfigError
 from socs.sim.heartbeat_app import ALIVE, command_line, truth_of
 from socs.sim.leash import Leash
@@ -324,11 +324,11 @@ def test_junk_and_forged_answers_change_nothing(peer):
 def test_outcomes_that_cannot_be_handled_are_counted_and_asking_goes_on(peer):
     settings = replace(ON, timeout=0.05, attempts=1)
     with Questions(settings) as questions:
-        questions.asker._on_answers = lambda told: 1 // 0
+        questions.asker._on_ended = lambda told: 1 // 0
         questions.asker.ask_names(HERE, peer.getsockname()[1], 1)
         wait_until(lambda: questions.counters["asking_handler_errors"] == 1)
         assert any("ZeroDivisionError" in text for text in questions.problems)
-        questions.asker._on_answers = questions.told.extend
+        questions.asker._on_ended = questions.told.extend
         questions.asker.ask_names(HERE, peer.getsockname()[1], 1)
         assert questions.all()["names"].ending == "silent"
 
@@ -353,7 +353,7 @@ def test_answers_whose_handling_fails_are_counted_and_asking_goes_on(peer, monke
 
 
 def test_an_error_of_the_asking_itself_is_counted_and_asking_goes_on(peer, monkeypatch):
-    monkeypatch.setattr(asker, "PAUSE", 0.01)
+    monkeypatch.setattr(udp_thread, "PAUSE", 0.01)
     with Questions(replace(ON, timeout=0.05, attempts=1)) as questions:
         with monkeypatch.context() as broken:
             broken.setattr(questions.asker._asking, "tick", lambda now: 1 // 0)
@@ -389,11 +389,11 @@ def test_it_starts_again_and_may_be_closed_by_what_it_calls(peer):
             questions.asker.close()
             done.set()
 
-        questions.asker._on_answers = close
+        questions.asker._on_ended = close
         questions.asker.ask_names(HERE, port, 1)
         assert done.wait(10)
         wait_until(lambda: not questions.asker.alive)
-        questions.asker._on_answers = questions.told.extend
+        questions.asker._on_ended = questions.told.extend
         questions.asker.ask_names(HERE, port, 1)
         questions.asker.start()
         questions.asker.start()

@@ -8,10 +8,11 @@ from importlib.util import find_spec
 import pytest
 
 from socs.counters import EPICS_SEARCH, Counters
-from socs.epics import searching
+from socs.epics import searching, udp_thread
 from socs.epics.limiter import MOST_PER_SECOND, Limiter
 from socs.epics.search import Priority, SearchSettings, Server
-from socs.epics.searching import ActiveSearch, SharedLimiter
+from socs.epics.searching import ActiveSearch
+from socs.epics.udp_thread import SharedLimiter
 from socs.errors import ConfigError
 from socs.sim.iocs import BROADCAST, EpicsSite
 from socs.sim.ports import LOOPBACK
@@ -180,11 +181,11 @@ def test_answers_from_outside_the_subnets_and_junk_change_nothing(server):
 def test_outcomes_that_cannot_be_handled_are_counted_and_searching_goes_on(server):
     port = server.getsockname()[1]
     with Results("ca", [(LOOPBACK, port)]) as results:
-        results.search._on_outcomes = lambda outcomes: 1 // 0
+        results.search._on_ended = lambda outcomes: 1 // 0
         results.search.ask([b"A"])
         wait_until(lambda: results.counters["search_handler_errors"] == 1)
         assert any("ZeroDivisionError" in text for text in results.problems)
-        results.search._on_outcomes = results.take
+        results.search._on_ended = results.take
         results.search.ask([b"A"])
         assert results.of("A") == [set()]
 
@@ -210,7 +211,7 @@ def test_answers_whose_handling_fails_are_counted_and_searching_goes_on(
 
 def test_an_error_of_the_search_itself_is_counted_and_searching_goes_on(server, monkeypatch):
     port = server.getsockname()[1]
-    monkeypatch.setattr(searching, "PAUSE", 0.01)
+    monkeypatch.setattr(udp_thread, "PAUSE", 0.01)
     settings = replace(ON, timeout=0.1, attempts=1)
     with Results("ca", [(LOOPBACK, port)], settings) as results:
         with monkeypatch.context() as broken:
@@ -240,11 +241,11 @@ def test_it_starts_again_and_may_be_closed_by_what_it_calls(server):
             results.search.close()
             done.set()
 
-        results.search._on_outcomes = close
+        results.search._on_ended = close
         results.search.ask([b"A"])
         assert done.wait(10)
         wait_until(lambda: not results.search.alive)
-        results.search._on_outcomes = results.take
+        results.search._on_ended = results.take
         results.search.ask([b"B"])
         results.search.start()
         assert results.of("B") == [set()]
