@@ -31,7 +31,7 @@ class TrackSettings:
         most_servers: servers that are tracked; further ones are counted.
         misses: searches in a row without an answer until a process variable is lost.
         answers_within: two servers that answer foreign searches for a name within this time both
-            have it.
+            have it. So an answer of another server than before is weighed after that time.
         duplicate_ends_after: of two servers that have a name, one is gone when only the other was
             heard for so long, if we do not search ourselves.
         heartbeat_lost_after: without a heartbeat of the JSON kind; they come every 30.

@@ -74,7 +74,7 @@ def test_beacons_count_at_the_port_of_the_site_whatever_it_is(tmp_path):
         *(sent(n, beacon(n), source=IOC, to_port=15065) for n in range(3)),
     )
     report = told(path, ports=ports)
-    assert [kind for _, kind, _ in kinds(report)][0] in {"NEW", "DETECTED"}
+    assert next(kind for _, kind, _ in kinds(report)) in {"NEW", "DETECTED"}
 
 
 def test_who_asked_and_who_answered(tmp_path):
