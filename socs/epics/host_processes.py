@@ -95,7 +95,7 @@ class HostProcesses:
             ports = before.ports | ports
             proc_servs = {(e.port, e.process.pid): e for e in before.proc_servs} | proc_servs
         reading = Reading(time, complete, ports, tuple(proc_servs.values()), told.unread)
-        self.readings.setdefault(host, {})[teller] = reading
+        self.readings[host] = {**self.readings.pop(host, {}), teller: reading}
         self._kept += reading.size
         while self._kept > MOST_KEPT and len(self.readings) > 1:
             first = next(iter(self.readings))

@@ -226,10 +226,12 @@ class Interviews:
 
     def due(self, now: float, live: Iterable[str]) -> list[Ask]:
         """Whom to ask now, through gateways that are ``live``."""
-        if not self.settings.enabled or now < self._look_at:
+        if now < self._look_at:
             return []
         self._look_at = now + LOOK_PERIOD
         self._forget()
+        if not self.settings.enabled:
+            return []
         asks: list[Ask] = []
         with_lines: dict[int, list[Application]] = {}
         for app, told in self._reached(frozenset(live)):
@@ -240,7 +242,7 @@ class Interviews:
             if told.version == WITH_LINES:
                 with_lines.setdefault(app.beat.host, []).append(app)
         ready = {host: apps for host, apps in with_lines.items() if self._hosts[host].ready(now)}
-        unmapped = self._unmapped(ready.keys())
+        unmapped = self._unmapped(ready.keys()) if ready else set()
         for host, apps in ready.items():
             asks += self._lines(self._hosts[host], apps, now, unmapped=host in unmapped)
         self.counts["asks_wished"] += len(asks)

@@ -147,3 +147,6 @@ def test_what_is_kept_has_a_bound(site: Site, monkeypatch: pytest.MonkeyPatch) -
         site.processes.started(host, 4)
     assert list(site.processes.readings) == [HOST + 47, HOST + 48, HOST + 49]
     assert site.at(1, HOST + 49) is not None
+    for teller in ("b", "a"):  # who was told of last is kept
+        site.processes.take(HOST + 47, teller, lines(1, "a", "/a", 1, 2, 3), T0, complete=True)
+    assert list(site.processes.readings) == [HOST + 49, HOST + 47]

@@ -252,7 +252,9 @@ def test_only_through_a_gateway_that_is_there_and_hears_it() -> None:
     assert field.asked(10) == [("names", PORT)]
     field = Field(InterviewSettings())
     field.beat()
+    field.server("NEW", 5070, OTHER)
     assert field.asked(10) == []
+    assert field.interviews._hosts.keys() == {HOST}  # what is not asked takes no room either
 
 
 def test_a_gateway_that_refused_is_not_waited_for() -> None:
