@@ -20,6 +20,7 @@ from socs.epics.summary import Summary
 
 MOST_NUMBERS = 1 << 22  # of names in an epoch; requests for further ones are unknown
 OLD_BOOTS = 64  # that are remembered, to refuse what comes late
+BELIEVED = 3  # messages in a row that came before, while no others come
 STEP = 1.0  # s; a clock that goes back by more was set
 WINDOW = 60.0  # s in which the offset of a clock is looked for
 LONGEST_GAP = 5.0  # s of that window that pass at most from one message to the next
@@ -119,7 +120,7 @@ class Join:
         self.networks: tuple[str, ...] = ()
         self.counters: Mapping[str, int] = {}
         self.began = self.ended = self.arrived = self.listening = -math.inf
-        self.refused = -math.inf
+        self.refused, self._refused_last, self._in_row = -math.inf, ("", 0), 0
         self.live = self.finished = self.unknown = False
         self.missed = 0
         self._their_end = -math.inf
@@ -132,8 +133,8 @@ class Join:
     def take(self, summary: Summary, now: float) -> Joined:
         """Take note of a message that came ``now``; what is to be made of it.
 
-        While the gateway does not report, one that came before is believed: a message that was
-        none of the gateway's, of another boot or far ahead, must not make it unheard for ever.
+        What would be refused is believed if the gateway does not report but this, in a row: after
+        a message that was none of its own, of another boot or far ahead, it is heard again.
         """
         same = summary.boot == self.boot
         refused = ""
@@ -141,8 +142,7 @@ class Join:
             refused = "summaries_of_old_boot"
         elif same and summary.number <= self.number:
             refused = "summaries_repeated"
-        if refused and self.live:
-            self.refused = now
+        if refused and not self._believed(summary, now):
             return Joined(refused)
         first = not self.boot or bool(refused)
         if refused:
@@ -167,8 +167,15 @@ class Join:
         self._follow(summary, now, joined.apart)
         return joined
 
+    def _believed(self, summary: Summary, now: float) -> bool:
+        """Is this message, which came before, of the gateway as it is now."""
+        follows = (summary.boot, summary.number - 1) == self._refused_last
+        self._in_row = self._in_row + 1 if follows else 1
+        self.refused, self._refused_last = now, (summary.boot, summary.number)
+        return self._in_row >= BELIEVED and not self.live
+
     def _begin_anew(self, boot: str) -> None:
-        """Believe this boot from now on, and none of the numbers that we were told."""
+        """Take this boot from now on, and none of the numbers that we were told."""
         self.epoch = -1
         if boot in self._old:
             self._old.remove(boot)

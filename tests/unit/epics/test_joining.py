@@ -77,28 +77,33 @@ def test_another_boot():
     assert join.take(second[2], T0 + 13) == Joined()
 
 
-def silent(join):
-    """The gateway is silent for too long."""
-    join.live = False
-
-
 @pytest.mark.parametrize("changed", [{"boot": "invented"}, {"number": 1 << 40}])
 def test_a_gateway_is_heard_again_after_a_message_that_was_none_of_its(changed):
     join = Join()
-    _, told = sent(6)
+    _, told = sent(9)
     join.take(told[0], T0 + 1)
     join.define(0, numbers(7))
     join.take(replace(told[1], **changed), T0 + 2)
     join.define(0, numbers(8))
-    assert join.take(told[2], T0 + 3).refused
+    for each in told[2:6]:
+        assert join.take(each, T0 + 3).refused
     assert join.refused == T0 + 3
-    silent(join)
-    assert join.take(told[3], T0 + 9) == Joined(apart=True)
-    assert (join.boot, join.number) == (told[0].boot, 3)
+    join.live = False  # as nothing came for too long
+    assert join.take(told[6], T0 + 9) == Joined(apart=True)
+    assert (join.boot, join.number) == (told[0].boot, 6)
     assert join.numbers(np.array([0])).tolist() == [UNKNOWN]
-    assert join.take(told[4], T0 + 10) == Joined()
-    assert join.take(told[4], T0 + 11).refused == "summaries_repeated"
-    assert join.take(told[5], T0 + 11) == Joined()
+    assert join.take(told[7], T0 + 10) == Joined()
+    assert join.take(told[7], T0 + 11).refused == "summaries_repeated"
+    assert join.take(told[8], T0 + 11) == Joined()
+
+
+def test_what_comes_late_while_nothing_else_comes_is_refused():
+    join = Join()
+    _, told = sent(4)
+    join.take(told[3], T0 + 4)
+    join.live = False
+    assert [join.take(told[n], T0 + 20).refused for n in (0, 2, 1)] == ["summaries_repeated"] * 3
+    assert not join.live
 
 
 def test_the_end():
