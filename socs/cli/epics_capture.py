@@ -33,6 +33,7 @@ from socs.wire.pcap import PcapFile
 
 GATEWAY = "capture"
 BATCH = 4096  # packets
+SPAN = 1.0  # s from the first to the last datagram of a batch: a request, then its answer
 MOST_WAITING = MOST_ROWS  # datagrams of a summary, so that each has room for all rows
 MOST_STEPS = 1000  # in which a silence is passed
 MOST_EVENTS = 100_000  # that are kept; further ones are counted
@@ -118,7 +119,7 @@ class Capture:
                     "or join them in the order of time first"
                 )
             with PcapFile(
-                path, list(self._uses), batch=BATCH, span=self.settings.interval,
+                path, list(self._uses), batch=BATCH, span=min(self.settings.interval, SPAN),
                 counters=self.counters,
             ) as file:  # fmt: skip
                 yield from (

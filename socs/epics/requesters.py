@@ -55,7 +55,7 @@ class Requesters:
 
         No pair of name and source is there twice.
         """
-        there = np.flatnonzero((self.keys[names] == keys[:, None]).reshape(-1))
+        there = np.flatnonzero((self.keys.take(names, axis=0) == keys[:, None]).reshape(-1))
         pair = there // self.kept
         places = names[pair] * self.kept + there % self.kept
         second = np.uint32(int(now) & 0xFFFFFFFF)
@@ -75,7 +75,7 @@ class Requesters:
     def _put(
         self, names: NDArray[np.int64], keys: Keys, amounts: NDArray[np.int64], second: np.uint32
     ) -> None:
-        places = names * self.kept + self.last[names].argmin(axis=1)
+        places = names * self.kept + self.last.take(names, axis=0).argmin(axis=1)
         of_keys = self.keys.reshape(-1)
         self.displaced[names] += (of_keys[places] != 0).astype(np.uint32)
         of_keys[places] = keys

@@ -282,3 +282,10 @@ def test_real_traffic_is_told_as_it_was(tmp_path):
     found = [event["name"] for event in report["events"] if event["kind"] == "FOUND"]
     assert sorted(found) == ["TST:PV00001", "TST:PV00002"]
     assert report["unaccounted"] == {}
+
+
+def test_nothing_is_left_out_of_a_flood(tmp_path):
+    path = written(tmp_path / "a.pcap", *(beats(n / 1e5, n) for n in range(10_000)))
+    report = told(path)
+    assert report["counters"]["beacons_not_told"] == 0
+    assert report["totals"]["beacons"] == 10_000
