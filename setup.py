@@ -12,7 +12,7 @@ slow_signal = ["pyzmq>=25", "tables>=3.10.1", "blosc2>=2.7", "pyyaml>=6", "click
 analysis = [*slow_signal, "dask[array,distributed]>=2024.1", "xarray>=2024.1"]
 plot = [*slow_signal, "matplotlib>=3.8"]
 tango = ["pytango>=10.1"]
-epics = ["caproto>=1.1", "p4p>=4.1"]
+epics = ["caproto>=1.1", "p4p>=4.2.2"]
 iocs = ["softioc>=4.5"]
 web = ["nicegui>=2"]
 docs = ["sphinx>=7", "sphinx-argparse>=0.4", "sphinx-rtd-theme>=2"]
@@ -23,6 +23,7 @@ test = [
     "psutil>=5.9",
     "h5py>=3.10",
     "hdf5plugin>=4.1",
+    "cbor2>=5.4",
     *iocs,
 ]
 lint = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2", "types-PyMySQL", "types-PyYAML"]
@@ -45,8 +46,8 @@ setup(
         "twisted>=22.10",
         "autobahn>=23.1",
         "sqlalchemy>=2.0.20",
-        "pymysql>=1.1",
-        "msgspec>=0.18",
+        "pymysql>=1.2",
+        "msgspec>=0.18.5",
         "numpy>=1.24",
         "pyyaml>=6",
         "rich>=13",
