@@ -153,6 +153,7 @@ class FileRegister:
             report(f"the spool was damaged; it is kept as {self.spool.quarantined}, look at it")
         self._at_start = sum(self.spool.counts().values())
         self._last_files: list[str] = []
+        self._started = False
         self._files = FinishedFiles(self.spool, kind, pub_id=pub_id)
         self.registrar = Registrar(
             self.spool,
@@ -167,6 +168,7 @@ class FileRegister:
 
     def start(self) -> None:
         """Start registering; before the writer, which may have files at once."""
+        self._started = True
         self.registrar.start()
 
     def stop(self, timeout: float = 10.0) -> dict[str, int]:
@@ -232,8 +234,9 @@ class FileRegister:
 
     def troubles(self) -> list[str]:
         """Why files are not being registered; empty when all is well."""
-        ended = [] if self.registrar.alive else ["Registrar has stopped by itself"]
-        return ended + self.registrar.troubles()
+        ended = self._started and not self.registrar.alive
+        by_itself = ["Registrar has stopped by itself"] if ended else []
+        return by_itself + self.registrar.troubles()
 
     def status(self) -> dict[str, Any]:
         """Everything an operator may want to see, fit for session data (JSON)."""

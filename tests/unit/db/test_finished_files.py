@@ -88,6 +88,7 @@ def test_status_of_writer_and_files_in_one(tmp_path, monkeypatch):
         [str(tmp_path)],
         RowConstants("site", "me"),
     )
+    assert register.troubles() == []  # it is not started yet, which is not to have stopped
     monkeypatch.setattr(register, "troubles", lambda: ["no database"])
     register.counters.add("files_spooled", 2)  # which are in no spool
     files = register.status()
