@@ -23,7 +23,7 @@ test = [
     "psutil>=5.9",
     "h5py>=3.10",
     "hdf5plugin>=4.1",
-    "cbor2>=5.4",
+    "cbor2>=5.6",
     *iocs,
 ]
 lint = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2", "types-PyMySQL", "types-PyYAML"]
