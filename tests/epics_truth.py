@@ -14,6 +14,7 @@ from socs.epics.track.events import CA, PROTOCOLS, Event, HostEvent, PvEvent, Se
 from socs.epics.track.settings import TrackSettings
 
 SLACK = 6.0  # s; summaries and ticks take their time, and so does a busy machine
+SHORT = 2.0  # s; between two looks at hosts there may be as much
 
 Place = tuple[int, int]  # host, TCP port
 Key = tuple[int, int, int]  # protocol, and that
@@ -272,25 +273,39 @@ class Truth:
 def _of_hosts(events: Sequence[Event]) -> list[str]:
     """What is told of hosts and does not follow from what is told of their servers."""
     alive: dict[int, set[Key]] = {}
-    told: dict[int, str] = {}
-    wrong = []
-
-    def status(host: int) -> str:
-        return "RUNNING" if alive.get(host) else "NO_DATA"
-
+    changes: dict[int, list[Expected]] = {}
     for event in events:
         if isinstance(event, ServerEvent):
             servers = alive.setdefault(event.host, set())
-            key = event.protocol, event.host, event.port
-            if event.kind == "LOST":
-                servers.discard(key)
-            else:
-                servers.add(key)
-        elif isinstance(event, HostEvent):
-            if event.kind != status(event.host) or event.kind == told.get(event.host):
-                wrong.append(f"{event} at {event.time:.1f}")
-            told[event.host] = event.kind
-    return wrong + [f"{host_text(h)} is not {status(h)}" for h in alive if told.get(h) != status(h)]
+            before, key = bool(servers), (event.protocol, event.host, event.port)
+            (servers.discard if event.kind == "LOST" else servers.add)(key)
+            if before != bool(servers):
+                status = "RUNNING" if servers else "NO_DATA"
+                change = Expected(status, event.time - 1.0, event.time + SLACK)
+                changes.setdefault(event.host, []).append(change)
+    told: dict[int, list[Event]] = {}
+    for event in events:
+        if isinstance(event, HostEvent):
+            told.setdefault(event.host, []).append(event)
+    wrong = []
+    for host in changes.keys() | told.keys():
+        stages = _stages_of(changes.get(host, []))
+        if not explained(told.get(host, []), stages):
+            wrong.append(_difference(host_text(host), told.get(host, []), stages))
+    return wrong
+
+
+def _stages_of(changes: Sequence[Expected]) -> list[Stage]:
+    """One for each, but what is over at once may be told or not."""
+    stages: list[Stage] = []
+    rest = list(changes)
+    while rest:
+        change = rest.pop(0)
+        if rest and rest[0].earliest - change.earliest < SHORT:
+            stages.append(Stage([(change, rest.pop(0)), ()]))
+        else:
+            stages.append(Stage([(change,)]))
+    return stages
 
 
 def _difference(subject: str, events: Iterable[Event], stages: Iterable[Stage]) -> str:
