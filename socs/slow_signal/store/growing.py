@@ -185,9 +185,12 @@ class GrowingFile(Closing):
         return completed
 
     def settle(self) -> None:
-        """Delete the journal: the file is complete, or empty, and whoever must know of it does."""
+        """Delete the journal: the file is complete, or empty, and whoever must know of it does.
+
+        One that was damaged while it was needed is set aside.
+        """
         self._abandon()
-        self.journal.delete()
+        self.journal.dispose()
 
     def close(self) -> None:
         """Leave it as it is, to be completed by :func:`.recovery.recover`."""
@@ -251,6 +254,7 @@ def complete(
 
 
 def _fill(hdf5: Hdf5File, source: Journal) -> None:
+    """Put what is in the journal into ``hdf5``, and note if not all that was put in is there."""
     try:
         with source.scan() as scan:
             for block in scan.blocks:
@@ -258,6 +262,7 @@ def _fill(hdf5: Hdf5File, source: Journal) -> None:
                     hdf5.append(*blocks.unpack(scan.data(block)))
                 elif block.kind == journal.TELESCOPE:
                     hdf5.append_telescope(np.frombuffer(scan.data(block), formats.TELESCOPE))
+            source.is_damaged |= scan.end < source.size
     except PeerError as error:
         raise StorageUnavailable(str(error)) from error
 

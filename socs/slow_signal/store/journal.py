@@ -18,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -205,6 +206,14 @@ class Journal(Closing):
             os.unlink(self.path)
         self.close()
 
+    def dispose(self) -> None:
+        """Delete it, or set it aside if it is damaged."""
+        if self.is_damaged:
+            set_aside(self.path)
+            self.close()
+        else:
+            self.delete()
+
 
 class JournalScan(Closing):
     """The blocks of a journal, also while it is being written.
@@ -284,6 +293,14 @@ class JournalScan(Closing):
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def set_aside(path: Path) -> Path:
+    """Give a damaged journal a name under which nobody takes it up, for a person to look at."""
+    aside = path.with_name(f"{path.name}.damaged-{time.time():.0f}")
+    with suppress(OSError):
+        os.rename(path, aside)
+    return aside
 
 
 def read_head(file: int, path: Path) -> tuple[Head, int]:

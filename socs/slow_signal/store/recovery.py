@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from socs.part_files import part_of
 from socs.slow_signal.store import blocks, formats
 from socs.slow_signal.store.growing import SECOND, Completed, complete
 from socs.slow_signal.store.hdf5 import reading
-from socs.slow_signal.store.journal import SUFFIX, Head, InUse, Journal, JournalScan
+from socs.slow_signal.store.journal import SUFFIX, Head, InUse, Journal, JournalScan, set_aside
 
 Tell = Callable[[str], object]
 
@@ -36,7 +35,7 @@ def recover(folder: str | os.PathLike[str], *, tell: Tell = print) -> list[Compl
             found = recover_one(path, tell=tell)
             if found is not None:
                 done.append(found[0])
-                dispose(found[1])
+                found[1].dispose()
     return done
 
 
@@ -48,8 +47,8 @@ def recover_one(path: Path, *, tell: Tell) -> tuple[Completed, Journal] | None:
     the readouts before that, and is set aside when it is disposed of.
 
     Returns:
-        The file, and its journal. :func:`dispose` of that when those who must know of the file do;
-        until then the file is found again.
+        The file, and its journal. Dispose of that when those who must know of the file do; until
+        then the file is found again.
 
     Raises:
         InUse: another process is writing it.
@@ -61,7 +60,7 @@ def recover_one(path: Path, *, tell: Tell) -> tuple[Completed, Journal] | None:
         raise StorageUnavailable(str(error)) from error
     except Malformed as error:
         if os.path.getsize(path):
-            tell(f"{error}; it is now {_set_aside(path).name}")
+            tell(f"{error}; it is now {set_aside(path).name}")
         else:
             path.unlink()  # killed before anything was written
         return None
@@ -78,27 +77,11 @@ def recover_one(path: Path, *, tell: Tell) -> tuple[Completed, Journal] | None:
             part_of(final).unlink()
         if readouts:
             return complete(journal, final, recovered=True), journal
-        dispose(journal)
+        journal.dispose()
         return None
     except BaseException:
         journal.close()
         raise
-
-
-def dispose(journal: Journal) -> None:
-    """Delete ``journal``, or set it aside if it is damaged."""
-    if journal.is_damaged:
-        _set_aside(journal.path)
-        journal.close()
-    else:
-        journal.delete()
-
-
-def _set_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.name}.damaged-{time.time():.0f}")
-    with suppress(OSError):
-        os.rename(path, aside)
-    return aside
 
 
 def _is_made_of(path: Path, head: Head) -> bool:

@@ -24,7 +24,7 @@ from socs.slow_signal.store import formats
 from socs.slow_signal.store.growing import Completed, GrowingFile, new_head
 from socs.slow_signal.store.journal import InUse
 from socs.slow_signal.store.naming import Names
-from socs.slow_signal.store.recovery import dispose, recover_one
+from socs.slow_signal.store.recovery import recover_one
 
 MAX_TOGETHER = 512  # readouts that are flushed together
 MAX_WAITING = 8192  # readouts in memory while the disk refuses: 38 MB, 13 minutes at 10 Hz
@@ -296,7 +296,7 @@ class FileSeries:
         if found is not None:
             completed, journal = found
             self._counters.add("data_files_recovered")
-            self._complete.append(_Unregistered(completed, lambda: dispose(journal), journal.close))
+            self._complete.append(_Unregistered(completed, journal.dispose, journal.close))
 
     def _tell_damage(self, text: str) -> None:
         self._counters.add("data_files_damaged")
@@ -304,7 +304,13 @@ class FileSeries:
 
     def _complete_one(self, file: GrowingFile) -> None:
         if file.readouts:
-            self._complete.append(_Unregistered(file.complete(), file.settle, file.close))
+            completed = file.complete()
+            self._complete.append(_Unregistered(completed, file.settle, file.close))
+            if file.journal.is_damaged:
+                self._tell_damage(
+                    f"{file.journal.path} was damaged while it was written; {completed.readouts} of"
+                    f" {file.readouts} readouts are good"
+                )
         else:
             file.settle()
 

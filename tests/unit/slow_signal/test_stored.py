@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 import tables
 
+from socs.counters import SLOW_SIGNAL_FILES, Counters
 from socs.errors import StorageUnavailable
 from socs.slow_signal.layout import Readouts
 from socs.slow_signal.store import SSDataReader, SSDataWriter, formats, hdf5
+from socs.slow_signal.store.growing import Completed
+from socs.slow_signal.store.naming import Names
+from socs.slow_signal.store.series import FileSeries, SeriesSettings
 from socs.slow_signal.store.stored import check_stored
 from tests.camera_data import random_walk
 
@@ -155,3 +159,36 @@ def test_chunks_without_checksums_are_unpacked(tmp_path: Path) -> None:
         file.write(bytes(np.full(chunk.size, 255, np.uint8)))
     with pytest.raises(StorageUnavailable, match="just written"):
         check_stored(path, {TABLE: range(40)})
+
+
+# -- the journal ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["native"])  # of ``readouts``
+def test_a_journal_that_was_damaged_while_it_was_needed_is_told_and_kept(
+    tmp_path: Path, readouts: Readouts, refuse: Refuse
+) -> None:
+    counters = Counters(SLOW_SIGNAL_FILES)
+    done: list[Completed] = []
+    series = FileSeries(
+        Names(tmp_path, "x", None),
+        SeriesSettings(flush_every=0.0),
+        counters=counters,
+        on_finished=done.append,
+    )
+    series.start(0.0)
+    refuse()  # the journal alone has what follows
+    for start in range(0, len(readouts), 76):
+        series.write(readouts[start : start + 76], 1.0)
+    (path,) = tmp_path.glob("*.journal")
+    with path.open("r+b") as journal:
+        journal.seek(path.stat().st_size // 2)
+        journal.write(bytes(8))
+    series.close(2.0)
+    (completed,) = done
+    with SSDataReader(completed.path) as reader:
+        assert 0 < len(reader) == completed.readouts < len(readouts)
+        assert reader.readouts().tobytes() == readouts[: len(reader)].tobytes()
+    assert counters["data_files_damaged"] == 1
+    assert len(list(tmp_path.glob("*.journal.damaged-*"))) == 1
+    assert not path.exists()
