@@ -93,11 +93,12 @@ class Site:
         crossbar_directory = self.directory / "crossbar"
         for directory in (crossbar_directory, self.directory / "log"):
             directory.mkdir(parents=True, exist_ok=True)
-        self.site_file.write_text(
-            site_config(
-                self.directory, self.port, self.realm, self.address_root, self.instances.values()
-            )
+        site = site_config(
+            self.directory, self.port, self.realm, self.address_root, self.instances.values()
         )
+        new = self.site_file.with_suffix(".new")
+        new.write_text(site)
+        os.replace(new, self.site_file)  # agents that were just started are reading it
         router = router_config(self.port, self.realm, self.address_root)
         (crossbar_directory / "config.json").write_text(router)
 

@@ -70,6 +70,15 @@ def test_writing_again_changes_nothing(tmp_path):
     assert len(before) == 2
 
 
+def test_who_is_reading_the_site_file_reads_it_whole(tmp_path):
+    site = Site(tmp_path, instances=[])
+    site.write()
+    before = site.site_file.read_text()
+    with site.site_file.open() as reading:  # an agent, while the next one is started
+        site.write()
+        assert reading.read() == before
+
+
 def test_environment_has_nothing_that_overrides_the_site(tmp_path, monkeypatch):
     for name in site_module.OVERRIDING_VARIABLES:
         monkeypatch.setenv(name, "elsewhere")
