@@ -298,4 +298,4 @@ def test_no_summary_is_larger_than_it_may_be_however_dense_traffic_is(tmp_path, 
     monkeypatch.setattr(epics_capture, "Knowledge", Watched)
     path = written(tmp_path / "a.pcap", *(beats(n / 1e5, n) for n in range(100)))
     assert told(path)["totals"]["beacons"] == sum(sizes) == 100
-    assert max(sizes) == 16
+    assert max(sizes) <= 20
