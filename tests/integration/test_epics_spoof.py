@@ -139,7 +139,7 @@ def forge_beacons_and_heartbeats(forger: Forger, site: EpicsSite) -> None:
 @pytest.mark.parametrize(
     "listen",
     [
-        # The same without the answers to others, so it is done often only where nothing else can be.
+        # The same without answers to others; done often only where nothing else can be.
         pytest.param("sockets", marks=[] if NO_CAPTURE else pytest.mark.slow),
         pytest.param("capture", marks=pytest.mark.skipif(bool(NO_CAPTURE), reason=NO_CAPTURE)),
     ],
