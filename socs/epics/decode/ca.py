@@ -81,6 +81,8 @@ _COUNTED = {
 }
 _BEYOND = 32  # all known commands are below
 _UNKNOWN = [number for number in range(33) if number not in _COUNTED]
+_SIZE_SHIFT, _SIZE_BITS = np.uint64(32), np.uint64(0xFFFF)
+_WORD_SHIFT = WORD.bit_length() - 1
 _NOTED = (ERROR, NOT_FOUND, CONFIRM, REGISTER)
 
 
@@ -155,26 +157,24 @@ def _walk(memory: Memory, tally: Tally) -> tuple[Positions, Positions, Words]:
 
     All of shape (m,), in the order of arrival.
     """
+    # Each step is a few calls for some hundred datagrams: the fewer calls, the better.
     words = memory.words.view(">u8")
     begin = memory.starts()
     rows = np.arange(len(begin), dtype=np.int64)
-    cut = memory.sizes % WORD != 0
-    whole = begin + memory.sizes // WORD
-    at, end, whose = begin, whole, rows
+    last = begin - (-memory.sizes // WORD)  # beyond the last word, whole or not
+    at, end, whose = begin, begin + memory.sizes // WORD, rows
     found, owners, heads = [at[:0]], [rows[:0]], [words[:0].astype(np.uint64)]
-    damaged = np.zeros(len(begin), np.bool_)
     while len(at):
         going = end - at >= HEADER_WORDS
-        if not going.all():
-            short = whose[~going & ((end > at) | cut[whose])]
-            tally.fault("ca_header_cut", short)
-            damaged[short] = True
+        if np.count_nonzero(going) < len(at):
+            cut = whose[~going & (last[whose] > at)]
+            tally.fault("ca_header_cut", cut)
             at, end, whose = at[going], end[going], whose[going]
         head = words[at].astype(np.uint64)
-        size = (head >> np.uint64(32) & np.uint64(0xFFFF)).view(np.int64)
-        following = at + HEADER_WORDS + (size // WORD)
-        bad = (size % WORD != 0) | (following > end)
-        if bad.any():
+        size = (head >> _SIZE_SHIFT & _SIZE_BITS).view(np.int64)
+        following = at + HEADER_WORDS + (size >> _WORD_SHIFT)
+        bad = (size & WORD - 1 != 0) | (following > end)
+        if np.count_nonzero(bad):
             _count_damage(head[bad], size[bad], whose[bad], tally)
             good = ~bad
             at, end, whose = at[good], end[good], whose[good]
