@@ -62,7 +62,7 @@ def add_command(actions: Any) -> None:
         type=whole(0),
         default=EVENTS_SHOWN,
         metavar="N",
-        help="print the first N events; with --json all of them (default %(default)s)",
+        help="print the first N events; with --json up to 100000 (default %(default)s)",
     )
     parser.add_argument(
         "--subnet",

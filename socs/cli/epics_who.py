@@ -95,7 +95,8 @@ def head(known: Row) -> str:
     """One line: what it is, and who has it."""
     now = f"{known['name']} is {known['state']}"
     since = f" since {moment(known['changed'])}" if known["changed"] else ""
-    served = f", served by {known['protocol']} {known['server']}" if known["server"] else ""
+    last = "last " if known["state"] == "LOST" else ""
+    served = f", {last}served by {known['protocol']} {known['server']}" if known["server"] else ""
     return escaped(f"{now}{since}{served}")
 
 

@@ -154,6 +154,7 @@ def test_who_puts_together_servers_applications_and_classes_of_clients(capsys):
     assert facts["requests of archiver"] == 1
     assert facts["first_asked"] == "2023-11-14T22:13:20.000Z"
     assert "searched" not in facts
+    assert ", last served by CA " in epics_who.head({**known, "state": "LOST"})
 
 
 class Heard:
