@@ -186,11 +186,8 @@ class Interviews:
         ending = told.ending if told.ending in ENDINGS else "cut"
         self.counts[f"told_{_how(ending, parts.texts)}"] += 1
         if told.kind == "lines":
-            state = self._hosts.setdefault(told.host, _Host())
-            state.awaited = -math.inf
-            if app is None:  # it has started anew, and may be asked where it is now
-                state.changed = time
-            elif parts.lines:
+            self._hosts.setdefault(told.host, _Host()).awaited = -math.inf
+            if app is not None and parts.lines:
                 complete = ending == "complete" and not told.skipped
                 self.processes.take(told.host, app.key, parts.lines, time, complete=complete)
         if app is not None:

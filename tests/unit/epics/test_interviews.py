@@ -240,7 +240,8 @@ def test_who_started_anew_before_it_could_answer_is_asked_where_it_is_now() -> N
     field.now += 5
     field.beat(PORT + 1, pid=8)  # the same application
     assert field.asked(100) == [("names", PORT + 1)]
-    field.tell("lines", ending="silent")
+    field.tell("lines", LINES, ending="cut")
+    assert field.interviews.processes.last(HOST) is None  # nobody is there who told it
     assert field.asked(1) == [("lines", PORT + 1)]
 
 
