@@ -108,8 +108,9 @@ def _put(
     column: NDArray[np.generic], numbers: NDArray[np.integer], values: NDArray[np.generic]
 ) -> None:
     """Set what fits of ``values``."""
-    if column.ndim != values.ndim:
-        raise Malformed("a column of another shape", "snapshot_malformed")
+    whole = column.dtype.kind in "biu"
+    if column.ndim != values.ndim or values.dtype.kind not in ("biu" if whole else "biuf"):
+        raise Malformed("a column of another shape or type", "snapshot_malformed")
     if column.ndim == 1:
         column[numbers] = values
     else:

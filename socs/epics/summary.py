@@ -38,6 +38,7 @@ LONGEST_NAME = 512  # bytes
 MOST_TEXT = 250_000  # characters of what applications told; more is told in parts
 MOST_SERVERS = 16  # of one name
 HIGHEST_PORT = 0xFFFF
+PROTOCOLS = frozenset({1, 2})  # as socs.epics.track.events numbers them
 HIGHEST_HOST = 0xFFFF_FFFF
 LATEST = 1e11  # UNIX time [s]; beyond, sums of times are inexact
 
@@ -312,6 +313,10 @@ def _are_places(summary: Summary) -> bool:
     return _within(hosts, HIGHEST_HOST) and _within(ports, HIGHEST_PORT)
 
 
+def _protocols(summary: Summary) -> set[int]:
+    return {*summary.answers["protocol"].tolist(), *(found.protocol for found in summary.found)}
+
+
 def _within(values: list[int], highest: int) -> bool:
     return all(0 <= value <= highest for value in values)
 
@@ -327,6 +332,8 @@ def _check(summary: Summary) -> None:
         wrong = "times that cannot be"
     elif not _are_places(summary):
         wrong = "addresses or ports that cannot be"
+    elif not _protocols(summary) <= PROTOCOLS:
+        wrong = "a protocol that is none"
     elif len(requests) and (
         int(requests["source"].max()) >= len(summary.sources) or not requests["count"].all()
     ):

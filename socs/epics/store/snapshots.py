@@ -25,6 +25,7 @@ from socs.epics.snapshot import Columns
 from socs.epics.store import snapshot_file, trackers
 from socs.epics.store.periodic import PeriodicFiles, PeriodicSettings
 from socs.epics.store.trackers import Trackers
+from socs.epics.track.pvs import STATES
 from socs.errors import Malformed, PeerError, StorageUnavailable
 from socs.part_files import PART, part_of
 
@@ -68,6 +69,8 @@ def take_up(columns: Columns, inventory: Inventory, state: Trackers) -> float:
     try:
         trackers.unpack(state, columns[_TRACKERS].tobytes())
         snapshot.restore(inventory, columns)
+        if int(inventory.state.max(initial=0)) >= len(STATES):
+            raise Malformed("state: one that is none", "snapshot_malformed")
         return float(columns[_TIME][0])
     except (KeyError, ValueError, IndexError, TypeError, OverflowError) as error:
         text = f"snapshot: {type(error).__name__}: {error}"

@@ -220,6 +220,17 @@ def test_snapshot_without_a_column_does_not_fit(missing: str) -> None:
         take_up(columns, *tracked(World()))
 
 
+@pytest.mark.parametrize("value", [np.int64(-5), np.uint8(200), np.float64(np.nan), 1j, b"ONLINE"])
+def test_states_that_are_none_do_not_fit(value: object) -> None:
+    _, inventory, state = lived()
+    assert inventory.names.add(b"A:B") >= 0
+    columns = gather(inventory, state, T0)
+    take_up(columns, *tracked(World()))
+    columns["state"] = np.full(columns["state"].shape, value)
+    with pytest.raises(Malformed):
+        take_up(columns, *tracked(World()))
+
+
 def test_pickled_objects_are_not_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", evil=np.array([{}], object))
     with pytest.raises(Malformed, match="pickle"):

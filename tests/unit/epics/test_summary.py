@@ -14,7 +14,7 @@ def full():
     requests = np.array([(5, 1, 2), (6, 0, 65_535)], s.REQUESTS)
     sources = np.array([(1, 2, 3, 65_535), (4, 5, 6, 2)], s.SOURCES)
     answers = np.zeros(1, s.ANSWERS)
-    answers["guid"] = b"123456789012"
+    answers["protocol"], answers["guid"] = 1, b"123456789012"
     return s.Summary(
         "gw1", "b00t", 3, 1, 10.0, 10.5, ("10.1.0.0/16",), True, 5, (b"A:B", b"C\xff\0D"),
         requests, sources, answers,
@@ -63,6 +63,9 @@ def test_all_comes_back_as_a_router_hands_it_on(summary):
         {"found": [[1, b"A", [[1, 2, 1 << 70, b""]], 1, 1.0, 1.0]]},
         {"found": [[1, b"A", [[1, -2, 3, b""]], 1, 1.0, 1.0]]},
         {"found": [[1, b"A", [], 1, float("nan"), 1.0]]},
+        {"found": [[0, b"A", [], 1, 1.0, 1.0]]},
+        {"found": [[3, b"A", [], 1, 1.0, 1.0]]},
+        {"answers": np.zeros(1, s.ANSWERS).tobytes()},
         {"told": [["names", 1 << 32, 2, ["A"], 10.0, 5064]]},
         {"told": [["names", 1, 2, ["A"], -1e300, 5064]]},
         {"requests": b"1"},
