@@ -175,6 +175,7 @@ def test_all_data_of_a_module(reader: SSDataReader, readouts: Readouts) -> None:
 
 
 def test_a_pandas_table(tmp_path: Path, readouts: Readouts) -> None:
+    pytest.importorskip("pandas", reason="comes with the extra analysis")
     path = tmp_path / "x.hdf5"
     with SSDataWriter(path) as writer:
         writer.write_readouts(readouts[:3])

@@ -69,6 +69,8 @@ def test_commands_of_the_how_to_are_right(command: str, folder: Path, capsys) ->
     args = make_parser().parse_args(parts)
     if args.action == "simulate" or getattr(args, "source", "").startswith("tcp:"):
         return  # these are run in tests/integration/test_cli_slow_signal.py
+    if args.action == "plot":
+        pytest.importorskip("matplotlib", reason="needs the extra plot")
     here = [part.replace(FOLDER, str(folder)) for part in parts]
     line = [each for part in here for each in (sorted(glob(part)) if "*" in part else [part])]
     assert len(line) >= len(here)
