@@ -49,7 +49,7 @@ class PVMonitor(MonitorTasks):
         self._root = args.address_root
         self.settings = monitor_settings(args)
         self.database = Database()
-        self.feeds = MonitorFeeds(agent)
+        self.feeds = MonitorFeeds(agent, reactor.callLater)
         self.values = PvValues(self._report)
         self._closing = False
         self._calls: GatewayCalls | None = None

@@ -41,7 +41,7 @@ EPICS_MONITOR = (
     Counter(
         "ioc_events_unpublished",
         "events",
-        "not published, as the router was away for long; the database has them",
+        "not published, as the router was away, or they were too many; the database has them",
     ),
     Counter("gateway_calls", "calls", "of Tasks of gateways"),
     Counter(

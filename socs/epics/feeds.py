@@ -12,7 +12,7 @@ feed            recorded  contents
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from socs.counters import Counters
@@ -20,33 +20,52 @@ from socs.epics.rows import event_row
 from socs.epics.track.events import Event
 
 FEED, COUNTERS_FEED, EVENTS_FEED = "pv_monitor", "counters", "events"
-MAX_KEPT = 1000  # events kept while the router is away
+MAX_KEPT = 10_000  # events that wait to be published
+AT_ONCE = 100  # events; then the reactor gets on with all else, or the router takes us for dead
+PAUSE = 0.01  # s until the next ones
 
 
 class MonitorFeeds:
-    """Publishes to the feeds of ``agent`` (an ``ocs.ocs_agent.OCSAgent``)."""
+    """Publishes to the feeds of ``agent`` (an ``ocs.ocs_agent.OCSAgent``).
 
-    def __init__(self, agent: Any) -> None:
-        self._agent = agent
-        self._kept: deque[dict[str, Any]] = deque()
+    Args:
+        agent: whose feeds they are.
+        later: calls a function after a time [s], as the reactor's ``callLater`` does.
+    """
+
+    def __init__(self, agent: Any, later: Callable[[float, Callable[[], None]], object]) -> None:
+        self._agent, self._later = agent, later
+        self._kept: deque[Event] = deque()
+        self._publishing = False
         agent.register_feed(FEED, record=True)
         agent.register_feed(COUNTERS_FEED, record=True)
         agent.register_feed(EVENTS_FEED)
 
     def tell(self, events: Sequence[Event], counters: Counters) -> None:
-        """Publish what happened, or keep it while there is no connection; the oldest go first.
+        """Publish what happened, some at a time, or keep it while there is no connection.
+
+        If too many wait, the oldest go first.
 
         Args:
             events: in their order.
             counters: must know :data:`socs.counters.EPICS_MONITOR`.
         """
-        self._kept.extend(map(event_row, events))
-        if self._agent.is_attached():
-            while self._kept:
-                self._agent.publish_to_feed(EVENTS_FEED, self._kept.popleft())
+        self._kept.extend(events)
         while len(self._kept) > MAX_KEPT:
             self._kept.popleft()
             counters.add("ioc_events_unpublished")
+        if not self._publishing:
+            self._publish()
+
+    def _publish(self) -> None:
+        self._publishing = False
+        for _ in range(AT_ONCE):
+            if not self._kept or not self._agent.is_attached():
+                return
+            self._agent.publish_to_feed(EVENTS_FEED, event_row(self._kept.popleft()))
+        if self._kept:
+            self._publishing = True
+            self._later(PAUSE, self._publish)
 
     def update(
         self, measures: Mapping[str, float], counters: Mapping[str, int], now: float

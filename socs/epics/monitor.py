@@ -376,6 +376,7 @@ class PvMonitor(Closing):
         else:
             equations += EPICS_KNOWLEDGE_CONSERVATION
             knowledge = self._parts.knowledge
+            troubles += self._queue.troubles(time.time())
             with self._turns:
                 troubles += knowledge.troubles()
                 found["gateways"] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable
 
 MOST = 1 << 16  # senders that are remembered; who sent nothing for longest is forgotten
@@ -20,7 +21,8 @@ class Routes:
 
     def __init__(self, window: float, most: int = MOST) -> None:
         self._window, self._most = window, most
-        self._last: dict[Hashable, tuple[str, float]] = {}
+        # A plain dict would take long to find its first key when many before were removed.
+        self._last: OrderedDict[Hashable, tuple[str, float]] = OrderedDict()
 
     def admits(self, sender: Hashable, gateway: str, time: float) -> bool:
         """Is what ``gateway`` heard of ``sender`` at ``time`` to be taken."""
@@ -31,5 +33,5 @@ class Routes:
         elif last is not None:
             self._last[sender] = last
         if len(self._last) > self._most:
-            del self._last[next(iter(self._last))]
+            self._last.popitem(last=False)
         return taken

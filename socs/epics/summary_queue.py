@@ -11,6 +11,7 @@ from socs.counters import EPICS_MONITOR, Counters
 
 MIB = 1 << 20
 DEFAULT_BYTES = 256 * MIB  # a minute of the traffic of a busy site
+LATE = 10.0  # s; a message that waits for longer is a trouble
 DEEPEST = 6  # levels of a message that are looked at; a summary has five
 _OF_OBJECT = 64  # bytes of memory for each value, beside its contents
 
@@ -74,6 +75,11 @@ class SummaryQueue:
         """When the message came that waits longest; ``now`` if none does. UNIX time [s]."""
         with self._changed:
             return self._waiting[0].time if self._waiting else now
+
+    def troubles(self, now: float) -> list[str]:
+        """That messages wait for too long, if they do."""
+        late = now - self.waits_since(now)
+        return [f"messages of gateways wait for {late:.0f} s to be taken"] if late > LATE else []
 
     def wake(self) -> None:
         """Have `get` return."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ocs.ocs_feed import Feed
 
 from socs.counters import EPICS_MONITOR, Counters
 from socs.epics import measures
-from socs.epics.feeds import COUNTERS_FEED, EVENTS_FEED, FEED, MAX_KEPT, MonitorFeeds
+from socs.epics.feeds import AT_ONCE, COUNTERS_FEED, EVENTS_FEED, FEED, MAX_KEPT, MonitorFeeds
 from socs.epics.knowledge import Knowledge, KnowledgeSettings
 from socs.epics.track.events import Event, PvEvent
 from socs.epics.track.settings import TrackSettings
@@ -32,6 +33,10 @@ class Agent:
         self.published.append((feed, message))
 
 
+def at_once(seconds: float, function: Callable[[], None]) -> None:
+    function()
+
+
 def events(*numbers: int) -> list[Event]:
     return [PvEvent(float(n), "FOUND", "c", {}, n, b"N:%d" % n) for n in numbers]
 
@@ -42,7 +47,7 @@ def told(agent: Agent) -> list[str]:
 
 def test_events_are_published_in_their_order_and_kept_while_the_router_is_away() -> None:
     agent, counters = Agent(), Counters(EPICS_MONITOR)
-    feeds = MonitorFeeds(agent)
+    feeds = MonitorFeeds(agent, at_once)
     assert agent.feeds == {FEED: True, COUNTERS_FEED: True, EVENTS_FEED: False}
     feeds.tell(events(1), counters)
     agent.attached = False
@@ -56,7 +61,7 @@ def test_events_are_published_in_their_order_and_kept_while_the_router_is_away()
 
 def test_of_too_many_the_oldest_go_and_are_counted() -> None:
     agent, counters = Agent(), Counters(EPICS_MONITOR)
-    feeds = MonitorFeeds(agent)
+    feeds = MonitorFeeds(agent, at_once)
     agent.attached = False
     feeds.tell(events(*range(MAX_KEPT + 5)), counters)
     assert counters["ioc_events_unpublished"] == 5
@@ -65,9 +70,27 @@ def test_of_too_many_the_oldest_go_and_are_counted() -> None:
     assert told(agent) == [f"N:{n}" for n in range(5, MAX_KEPT + 5)]
 
 
+def test_between_some_events_and_the_next_others_have_their_turn() -> None:
+    agent, counters = Agent(), Counters(EPICS_MONITOR)
+    waiting: list[Callable[[], None]] = []
+    feeds = MonitorFeeds(agent, lambda seconds, function: waiting.append(function))
+    many = 2 * AT_ONCE + 5
+    feeds.tell(events(*range(many)), counters)
+    assert len(told(agent)) == AT_ONCE
+    feeds.tell(events(many), counters)
+    assert (len(told(agent)), len(waiting)) == (AT_ONCE, 1)
+    waiting.pop()()
+    assert len(told(agent)) == 2 * AT_ONCE
+    waiting.pop()()
+    assert told(agent) == [f"N:{n}" for n in range(many + 1)]
+    assert not waiting
+    feeds.tell(events(many + 1), counters)
+    assert told(agent)[-1] == f"N:{many + 1}"
+
+
 def test_what_is_recorded_is_what_ocs_takes() -> None:
     agent = Agent()
-    feeds = MonitorFeeds(agent)
+    feeds = MonitorFeeds(agent, at_once)
     known = Knowledge(
         KnowledgeSettings(TrackSettings(("10.0.0.0/8",)), classes={"archiver": ["10.0.0.9"]}),
         secret=1,

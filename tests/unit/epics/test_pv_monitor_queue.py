@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from socs.counters import EPICS_MONITOR_CONSERVATION, imbalances
-from socs.epics.summary_queue import SummaryQueue, size_of
+from socs.epics.summary_queue import LATE, SummaryQueue, size_of
 from socs.epics.turns import Turns
 from socs.testing import wait_until
 
@@ -24,6 +24,17 @@ def test_what_comes_first_goes_first_and_all_have_their_place() -> None:
     assert (numbers["summaries_queued"], numbers["summary_bytes_queued"]) == (0, 0)
     assert imbalances(numbers, EPICS_MONITOR_CONSERVATION) == {}
     assert queue.get(0.001) is None
+
+
+def test_messages_that_wait_for_long_are_a_trouble() -> None:
+    queue = SummaryQueue()
+    assert queue.troubles(100.0) == []
+    queue.put("a", {}, 100.0)
+    assert queue.troubles(100.0 + LATE) == []
+    (trouble,) = queue.troubles(130.0)
+    assert "wait for 30 s" in trouble
+    queue.done(queue.get(0), "summaries_taken")
+    assert queue.troubles(130.0) == []
 
 
 def test_beyond_its_bytes_messages_are_dropped_and_counted() -> None:
