@@ -17,7 +17,8 @@ from socs.tango.summary import Section
 
 FACTS = ("valid", "requests", "first_asked", "last_asked", "first_seen", "last_seen", "changed",
          "searched", "answers", "misses")  # fmt: skip
-SERVERS = ("server", "protocol", "first", "last", "state", "started", "restarts", "application")
+SERVERS = ("server", "protocol", "first", "last", "state", "started", "restarts", "application",
+           "command", "directory")  # fmt: skip
 REQUESTERS = ("source", "class", "requests", "last")
 
 
@@ -87,7 +88,7 @@ def _server(source: Asked, row: Row) -> Row:
     return {
         **row,
         **{name: of_beacons.get(name) for name in ("state", "started", "restarts")},
-        "application": ", ".join(applications) or None,
+        "application": ", ".join(applications) or row.get("application"),
     }
 
 
