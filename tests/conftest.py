@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from socs.sim.site import AgentInstance, Site
 from socs.testing import wait_until
@@ -34,6 +35,11 @@ OUR_THREADS = (
     "epics-cainfo",
     "pv-monitor-",
 )
+# Other programs may slow this one down at any moment; each test has its own time-out.
+settings.register_profile(
+    "socs", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("socs")
 # A shell starts background jobs with SIGINT ignored, and what they start would ignore it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Children of fixtures that live for the whole session and may be started by any test.
