@@ -45,6 +45,13 @@ class Limiter:
         self._sent.extend([self._now] * datagrams)
         return True
 
+    def left(self, since: float, until: float) -> None:
+        """What was taken from ``since`` on has left by ``until`` [s]: the window has it from then.
+
+        A busy machine may take long for that, and the next must not follow too closely.
+        """
+        self._sent = deque(each if each < since else max(each, until) for each in self._sent)
+
     def wait(self, datagrams: int, now: float) -> float:
         """How long it is until so many can be sent [s]; infinite if never."""
         if now > self._now:

@@ -45,6 +45,12 @@ class SharedLimiter(Limiter):
         with self._lock:
             return max(super().wait(datagrams, now), self._cap.wait(datagrams, now))
 
+    @classmethod
+    def all_left(cls, since: float, until: float) -> None:
+        """The same as :meth:`left`, for the cap of the process."""
+        with cls._lock:
+            cls._cap.left(since, until)
+
 
 class Core(Protocol):
     """What decides. Called with the lock held."""
@@ -223,6 +229,8 @@ class UdpThread(Closing):
             core.tally = Tally()
         for request in requests:
             self._post(sock, request, now)
+        if requests:
+            SharedLimiter.all_left(now, time.monotonic())
         if ended:
             try:
                 self._on_ended(ended)
