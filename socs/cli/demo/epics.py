@@ -27,7 +27,7 @@ MISSING = "NOT:THERE"  # asked for, and served by nobody
 POLL_PERIOD = 4.0  # s
 LOOK_PERIOD = 1.0  # s between looks at all process variables
 FAULT_AFTER = 4.0  # s from the start of the source
-WHO_TIMEOUT = 30.0  # s
+WHO_TIMEOUT = 60.0  # s
 LOOPBACK = "127.0.0.0/8"
 NEEDED = ("softioc", "epicscorelibs")
 
@@ -269,6 +269,8 @@ class EpicsPart:
             if told != (numbers.served, numbers.killed, numbers.unserved):
                 return False
             self._ask_who()
+            if self._refused:
+                return False
             try:
                 self._snapshot()
             except NO_ANSWER:
@@ -281,6 +283,7 @@ class EpicsPart:
         names = [next(iter(names)) for names in self._names.values()] + [self._missing]
         command = [sys.executable, "-m", "socs.cli.main", "epics", "who", "--json", *names]
         command += ["--site-file", self._site_file, "--monitor", MONITOR]
+        self._refused = ""
         try:
             done = subprocess.run(  # noqa: S603  a program of ours
                 command, capture_output=True, text=True, timeout=WHO_TIMEOUT, check=True
@@ -292,8 +295,8 @@ class EpicsPart:
             self._refused = str(error)
 
     def compare(self) -> None:
-        """Ask, if that was not done because all was not told."""
-        if not self._who and not self._refused:
+        """Ask, if that was not done because all was not told, or had no answer."""
+        if not self._who:
             self._ask_who()
 
     def _told(self, names: Mapping[str, Kind], state: str) -> bool:
