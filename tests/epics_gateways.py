@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from socs.epics import summary as s
-from socs.epics.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
 from socs.epics.summary import Beat, Found, Summary, Told
 from socs.epics.track.events import CA
 from tests.epics_packets import address

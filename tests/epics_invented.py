@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from socs.epics.accounts.inventory import Inventory
 from socs.epics.decode import ca
-from socs.epics.inventory import Inventory
 from socs.wire.batch import Batch
 from tests.epics_packets import RECEIVED, address, request
 

@@ -22,13 +22,13 @@ from typing import Any
 import msgspec
 
 from socs.closing import Closing
-from socs.epics.gateway import Gateway
-from socs.epics.gateway_settings import GatewaySettings
-from socs.epics.knowledge import Knowledge, KnowledgeSettings, Resync, Search
-from socs.epics.listening import Wanted
-from socs.epics.own_searches import OwnSearchSettings
+from socs.epics.gateway.gateway import Gateway
+from socs.epics.gateway.listening import Wanted
+from socs.epics.gateway.settings import GatewaySettings
+from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings, Resync, Search
+from socs.epics.knowledge.own_searches import OwnSearchSettings
 from socs.epics.ports import EpicsPorts
-from socs.epics.search import Priority, SearchSettings
+from socs.epics.search.searcher import Priority, SearchSettings
 from socs.epics.summary import Summary, decode, encode
 from socs.epics.track.events import Event
 from socs.epics.track.settings import TrackSettings

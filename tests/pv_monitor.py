@@ -17,9 +17,9 @@ import numpy as np
 
 from socs.db.engine import Database
 from socs.db.registrar import RowConstants
-from socs.epics.knowledge import KnowledgeSettings
-from socs.epics.monitor import PvMonitor, PvMonitorSettings
-from socs.epics.monitor_store import StoreSettings
+from socs.epics.knowledge.knowledge import KnowledgeSettings
+from socs.epics.monitor.monitor import PvMonitor, PvMonitorSettings
+from socs.epics.monitor.store import StoreSettings
 from socs.epics.store.history import Place, select_events
 from socs.epics.summary import ANSWERS, CA_BEACONS, REQUESTS, SOURCES, Found, Summary, encode
 from socs.epics.track.events import CA, Event

@@ -16,10 +16,10 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
 from socs.agent import Reply, end_soon, line_logger, reply_of, run_agent, show_status
-from socs.epics.gateway import Gateway
-from socs.epics.gateway_feeds import GatewayFeeds
-from socs.epics.gateway_options import add_options, gateway_settings
-from socs.epics.search import Priority
+from socs.epics.gateway.feeds import GatewayFeeds
+from socs.epics.gateway.gateway import Gateway
+from socs.epics.gateway.options import add_options, gateway_settings
+from socs.epics.search.searcher import Priority
 from socs.epics.summary import Summary
 from socs.errors import OurError
 

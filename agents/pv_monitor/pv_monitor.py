@@ -18,14 +18,14 @@ from twisted.internet.threads import deferToThread
 
 from socs.agent import end_soon, line_logger, run_agent, show_status, sleep
 from socs.db.engine import Database
-from socs.epics.feeds import MonitorFeeds
-from socs.epics.gateway_calls import GatewayCalls
-from socs.epics.monitor import PvMonitor
-from socs.epics.monitor_options import add_options, monitor_settings
-from socs.epics.monitor_tasks import TASKS, MonitorTasks
-from socs.epics.pv_values import PvValues
+from socs.epics.knowledge.wishes import Wish
+from socs.epics.monitor.feeds import MonitorFeeds
+from socs.epics.monitor.gateway_calls import GatewayCalls
+from socs.epics.monitor.monitor import PvMonitor
+from socs.epics.monitor.options import add_options, monitor_settings
+from socs.epics.monitor.pv_values import PvValues
+from socs.epics.monitor.tasks import TASKS, MonitorTasks
 from socs.epics.track.events import Event
-from socs.epics.wishes import Wish
 from socs.errors import OurError
 
 CALL_TIMEOUT = 30.0  # s for a Task of a gateway

@@ -104,9 +104,7 @@ def _check_privileges(database: Database) -> list[Finding]:
     return refusals(database, wanted) or [ok(SUBJECT, "this user may register files")]
 
 
-def refusals(
-    database: Database, wanted: Iterable[tuple[sa.Table, Iterable[str]]]
-) -> list[Finding]:
+def refusals(database: Database, wanted: Iterable[tuple[sa.Table, Iterable[str]]]) -> list[Finding]:
     """The ``wanted`` privileges that the user does not have."""
     lacking = [
         (privilege, table.name, reason)

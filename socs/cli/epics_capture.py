@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from socs import counters as c
 from socs.counters import Counters
-from socs.epics.gathering import Gathering, GatheringSettings
-from socs.epics.knowledge import Knowledge, KnowledgeSettings
-from socs.epics.names import MOST_NAMES
+from socs.epics.accounts.names import MOST_NAMES
+from socs.epics.gateway.gathering import Gathering, GatheringSettings
+from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
 from socs.epics.ports import EpicsPorts
 from socs.epics.summary import MOST_ROWS
 from socs.epics.track.events import Event, HostEvent

@@ -9,8 +9,8 @@ from socs import counters as c
 from socs.cli.epics_capture import Capture
 from socs.counters import imbalances
 from socs.epics import rows
-from socs.epics.inventory import Inventory
-from socs.epics.knowledge import Knowledge
+from socs.epics.accounts.inventory import Inventory
+from socs.epics.knowledge.knowledge import Knowledge
 from socs.epics.rows import Row
 from socs.epics.track.events import PvEvent
 from socs.epics.track.pvs import STATES

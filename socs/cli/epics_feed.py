@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from socs.cli.epics_monitor import SiteOfMonitor
-from socs.epics.feeds import EVENTS_FEED
+from socs.epics.monitor.feeds import EVENTS_FEED
 from socs.epics.rows import Row
 from socs.errors import SocsError
 

@@ -10,7 +10,7 @@ from typing import Any
 from socs.cli.epics_asked import Asked, add_asked_options, asked
 from socs.cli.epics_tables import PVS, readable
 from socs.cli.output import print_rows
-from socs.epics.asked_values import MOST_ROWS
+from socs.epics.monitor.asked_values import MOST_ROWS
 from socs.epics.rows import Row
 from socs.epics.track.events import PROTOCOLS
 from socs.epics.track.pvs import INVALID, STATES

@@ -10,12 +10,13 @@ from typing import Any
 
 from socs.cli.epics_monitor import PAGE
 from socs.epics import rows
-from socs.epics.asked_values import Paging, one_of
-from socs.epics.inventory import Inventory, InventoryLimits
-from socs.epics.pv_search import PvFilters, PvSearch
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
+from socs.epics.accounts.snapshot import Columns
+from socs.epics.accounts.sources import CLIENT, SourceClasses
+from socs.epics.monitor.asked_values import Paging, one_of
+from socs.epics.monitor.pv_search import PvFilters, PvSearch
+from socs.epics.monitor.turns import Turns
 from socs.epics.rows import Row
-from socs.epics.snapshot import Columns
-from socs.epics.sources import CLIENT, SourceClasses
 from socs.epics.store import snapshot_file
 from socs.epics.store.snapshots import Snapshots, SnapshotSettings, take_up
 from socs.epics.store.trackers import Trackers
@@ -25,7 +26,6 @@ from socs.epics.track.coverage import Coverage
 from socs.epics.track.hosts import Hosts
 from socs.epics.track.pvs import Pvs
 from socs.epics.track.settings import TrackSettings
-from socs.epics.turns import Turns
 from socs.errors import ConfigError, Malformed, PeerError
 
 ANY = ("0.0.0.0/0",)

@@ -15,9 +15,9 @@ from socs.cli.host_checks import (
     has_net_admin,
     read_rmem_max,
 )
-from socs.epics.gateway_options import gateway_settings
-from socs.epics.gateway_settings import GatewaySettings
-from socs.epics.listening import Surroundings, choose, look_around
+from socs.epics.gateway.listening import Surroundings, choose, look_around
+from socs.epics.gateway.options import gateway_settings
+from socs.epics.gateway.settings import GatewaySettings
 from socs.errors import ConfigError
 from socs.wire.pcap import PcapFile
 

@@ -11,8 +11,8 @@ from socs.cli.database_checks import refusals
 from socs.cli.findings import Finding, fail, ok, warn
 from socs.cli.host_checks import CORRECT, check_folders, check_spool
 from socs.db.engine import Database, data_dir, mariadb_settings
-from socs.epics.monitor_options import monitor_settings
-from socs.epics.monitor_store import StoreSettings
+from socs.epics.monitor.options import monitor_settings
+from socs.epics.monitor.store import StoreSettings
 from socs.epics.store.tables import TABLES, events
 from socs.errors import ConfigError, SocsError
 

@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from socs.epics.host_processes import HostProcesses, Mapped, Place
-from socs.epics.interviews import Interview
-from socs.epics.inventory import Inventory
-from socs.epics.joining import Join
+from socs.epics.accounts.inventory import Inventory
+from socs.epics.accounts.sources import Sources
+from socs.epics.applications.host_processes import HostProcesses, Mapped, Place
+from socs.epics.applications.interviews import Interview
+from socs.epics.knowledge.joining import Join
 from socs.epics.networks import host_text
-from socs.epics.sources import Sources
 from socs.epics.track.applications import Application
 from socs.epics.track.beacons import Server
 from socs.epics.track.events import (
@@ -159,7 +159,7 @@ def application_row(
     """An application that sends heartbeats; ``interview`` is how it was asked for its names.
 
     ``names`` is how many it told, None if it told none yet; ``names_ending`` is one of
-    `socs.epics.conversations.ENDINGS`: unless it is ``complete``, these are not all.
+    `socs.epics.applications.conversations.ENDINGS`: unless it is ``complete``, these are not all.
     """
     beat, asked = application.beat, interview or Interview()
     return {

@@ -137,8 +137,9 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
         texts: names or lines, in order; a part of them if there are many.
         time: when the last came, UNIX [s].
         server: TCP port of its server, as the monitor said; 0 if it did not.
-        ending: how the conversation ended, one of `socs.epics.conversations.ENDINGS`; empty if
-            further parts follow. Unless it is ``complete``, there are more than were told.
+        ending: how the conversation ended, one of `ENDINGS` of
+            `socs.epics.applications.conversations`; empty if further parts
+            follow. Unless it is ``complete``, there are more than were told.
         first: how many texts were in the parts before.
         total: how many names there are, as the application says; of lines always 0.
         skipped: names that can be none, and lines that could not be read.

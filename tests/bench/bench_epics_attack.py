@@ -8,7 +8,7 @@ Memory (RSS of the process, which is both of them) must end to grow. Each reques
 by name, or for its source only, and why. Real names that were known before the attack must be
 counted on; those that begin to be asked for in the midst of it find no room as soon as the monitor
 knows as many names as it may. A quarter of an hour after the attack the monitor forgets the
-invented ones (:meth:`socs.epics.upkeep.Upkeep.make_room`), and knows those, too. The table tells
+invented ones (`Upkeep.make_room`), and knows those, too. The table tells
 what part of all requests for real names so far was counted by name.
 """
 
@@ -22,12 +22,12 @@ from ipaddress import IPv4Address
 import numpy as np
 import psutil
 
-from socs.epics.gathering import Gathering, GatheringSettings
-from socs.epics.inventory import InventoryLimits
-from socs.epics.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.accounts.inventory import InventoryLimits
+from socs.epics.gateway.gathering import Gathering, GatheringSettings
+from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.monitor.upkeep import ASKED_AGAIN, CROWDED
 from socs.epics.summary import decode, encode
 from socs.epics.track.settings import TrackSettings
-from socs.epics.upkeep import ASKED_AGAIN, CROWDED
 from socs.wire.batch import Batch
 from tests.bench.epics_capture import HEADER, MINOR, request
 

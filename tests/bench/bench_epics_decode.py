@@ -29,8 +29,8 @@ try:
 except ImportError:
     caproto = None
 
+from socs.epics.accounts.inventory import Inventory
 from socs.epics.decode import ca
-from socs.epics.inventory import Inventory
 from tests.bench.epics_capture import Datagram, batches, capture
 
 HEADER = struct.Struct("!HHHHII")

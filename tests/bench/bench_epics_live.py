@@ -23,8 +23,8 @@ from typing import Any
 
 import psutil
 
-from socs.epics.gateway import Gateway
-from socs.epics.gateway_settings import GatewaySettings
+from socs.epics.gateway.gateway import Gateway
+from socs.epics.gateway.settings import GatewaySettings
 from socs.epics.ports import EpicsPorts
 from socs.epics.summary import Summary, encode
 from socs.sim.iocs import free_ports

@@ -28,12 +28,12 @@ import numpy as np
 
 from socs.db.engine import Database
 from socs.db.registrar import RowConstants
-from socs.epics.asked_values import Paging
-from socs.epics.inventory import InventoryLimits
-from socs.epics.knowledge import KnowledgeSettings
-from socs.epics.monitor import PvMonitor, PvMonitorSettings
-from socs.epics.monitor_store import StoreSettings
-from socs.epics.pv_search import PvFilters
+from socs.epics.accounts.inventory import InventoryLimits
+from socs.epics.knowledge.knowledge import KnowledgeSettings
+from socs.epics.monitor.asked_values import Paging
+from socs.epics.monitor.monitor import PvMonitor, PvMonitorSettings
+from socs.epics.monitor.pv_search import PvFilters
+from socs.epics.monitor.store import StoreSettings
 from socs.epics.summary import (
     ANSWERS,
     MOST_NAMES,

@@ -29,9 +29,9 @@ from pathlib import Path
 import numpy as np
 
 from socs.cli.epics_capture import ANY, BATCH, Capture
-from socs.epics.gathering import Gathering, GatheringSettings
-from socs.epics.knowledge import Knowledge, KnowledgeSettings
-from socs.epics.names import MOST_NAMES
+from socs.epics.accounts.names import MOST_NAMES
+from socs.epics.gateway.gathering import Gathering, GatheringSettings
+from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
 from socs.epics.track.settings import TrackSettings
 from socs.wire.captured import CapturedBatch
 from socs.wire.pcap import PcapFile, PcapWriter

@@ -10,15 +10,16 @@ from dataclasses import replace
 import pytest
 
 from socs.counters import EPICS_ASKING, EPICS_ASKING_CONSERVATION, Counters, imbalances
-from socs.epics import netstat, udp_thread
-from socs.epics.asker import Asker
-from socs.epics.asking import AskingSettings
-from socs.epics.conversations import NamesConversation
+from socs.epics.applications import netstat
+from socs.epics.applications.asker import Asker
+from socs.epics.applications.asking import AskingSettings
+from socs.epics.applications.conversations import NamesConversation
 from socs.epics.decode import alive, heartbeat
+from socs.epics.search import udp_thread
+from socs.epics.search.udp_thread import SharedLimiter
 from socs.epics.track.applications import Applications
 from socs.epics.track.settings import TrackSettings
 from socs.epics.track.sight import Sight
-from socs.epics.udp_thread import SharedLimiter
 from socs.errors import ConfigError
 from socs.sim.heartbeat_app import ALIVE, command_line, truth_of
 from socs.sim.leash import Leash

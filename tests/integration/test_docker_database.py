@@ -12,7 +12,7 @@ from socs.db import batches, claims, copies
 from socs.db import pysmurf_files_manager as files
 from socs.db.claims import Archived
 from socs.db.engine import Database
-from socs.epics.host_book import HostBook
+from socs.epics.monitor.host_book import HostBook
 from socs.epics.store import tables
 from socs.epics.store.purge import PurgeAges, purge_tables
 from socs.errors import StorageError

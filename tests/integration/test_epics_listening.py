@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import pytest
 
 from socs.epics.decode import ca, pva
-from socs.epics.listening import Listening, look_around
+from socs.epics.gateway.listening import Listening, look_around
 from socs.errors import ConfigError
 from socs.sim.iocs import EpicsSite
 from socs.testing import LOOPBACK, wait_until
@@ -114,7 +114,7 @@ def test_a_forced_socket_takes_searches_from_a_server_which_auto_does_not_do(sit
     without = look_around([site.ports.ca])
     assert site.ports.ca in without.taken
     monkeypatch.setattr(
-        "socs.epics.listening.open_packet_socket",
+        "socs.epics.gateway.listening.open_packet_socket",
         lambda *_: (_ for _ in ()).throw(ConfigError("capture: not here")),
     )
     with Heard(site.ports, "auto") as heard:

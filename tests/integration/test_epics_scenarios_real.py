@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from socs.epics.listening import look_around
+from socs.epics.gateway.listening import look_around
 from socs.epics.track.events import CA, PVA, Event, HostEvent, PvEvent, ServerEvent
 from socs.errors import OurError
 from socs.sim.lan import Lan

@@ -8,11 +8,12 @@ from importlib.util import find_spec
 import pytest
 
 from socs.counters import EPICS_SEARCH, Counters
-from socs.epics import searching, udp_thread
-from socs.epics.limiter import MOST_PER_SECOND, Limiter
-from socs.epics.search import Priority, SearchSettings, Server
-from socs.epics.searching import ActiveSearch
-from socs.epics.udp_thread import SharedLimiter
+from socs.epics.search import active as searching
+from socs.epics.search import udp_thread
+from socs.epics.search.active import ActiveSearch
+from socs.epics.search.limiter import MOST_PER_SECOND, Limiter
+from socs.epics.search.searcher import Priority, SearchSettings, Server
+from socs.epics.search.udp_thread import SharedLimiter
 from socs.errors import ConfigError
 from socs.sim.iocs import BROADCAST, EpicsSite
 from socs.sim.ports import LOOPBACK

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from socs.epics.decode import ca, pva
-from socs.epics.listening import Wanted, look_around
+from socs.epics.gateway.listening import Wanted, look_around
 from socs.epics.networks import host_text
 from socs.epics.ports import EpicsPorts
 from socs.epics.track.events import HostEvent, PvEvent, ServerEvent

@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from socs.db.engine import Database
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode import ca
-from socs.epics.inventory import Inventory, InventoryLimits
 from socs.epics.store import groups, hosts, logs, purge, tables
 from socs.epics.store.event_writer import EventWriter, WriterSettings
 from socs.epics.store.history import Place, Wanted, select_events

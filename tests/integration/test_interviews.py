@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from socs.epics import rows
-from socs.epics.asking import AskingSettings
-from socs.epics.gateway import Gateway
-from socs.epics.gateway_settings import GatewaySettings
-from socs.epics.interviews import InterviewSettings
-from socs.epics.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.applications.asking import AskingSettings
+from socs.epics.applications.interviews import InterviewSettings
+from socs.epics.gateway.gateway import Gateway
+from socs.epics.gateway.settings import GatewaySettings
+from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.knowledge.wishes import Ask
 from socs.epics.summary import Summary, decode, encode
 from socs.epics.track.settings import TrackSettings
-from socs.epics.wishes import Ask
 from socs.sim.heartbeat_app import Truth, command_line, truth_of
 from socs.sim.iocs import free_ports
 from socs.sim.leash import Child, Leash

@@ -16,7 +16,7 @@ import pytest
 
 from socs.counters import EPICS_GATEWAY_CONSERVATION, imbalances
 from socs.epics.decode.heartbeat import decode
-from socs.epics.listening import look_around
+from socs.epics.gateway.listening import look_around
 from socs.epics.ports import EpicsPorts
 from socs.epics.track.events import CA
 from socs.sim.heartbeat_app import command_line, truth_of

@@ -12,7 +12,7 @@ from socs.cli.database_checks import refusals
 from socs.cli.doctor import examine
 from socs.db.engine import Database
 from socs.db.registrar import RowConstants
-from socs.epics.monitor_store import StoreSettings
+from socs.epics.monitor.store import StoreSettings
 from socs.epics.store import tables
 from socs.sim.site import AgentInstance
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from socs.epics import upkeep
-from socs.epics.asked_values import Paging
-from socs.epics.monitor import PvMonitor
-from socs.epics.pv_search import PvFilters
-from socs.epics.search import Priority
+from socs.epics.knowledge.wishes import Resync, Search
+from socs.epics.monitor import upkeep
+from socs.epics.monitor.asked_values import Paging
+from socs.epics.monitor.monitor import PvMonitor
+from socs.epics.monitor.pv_search import PvFilters
+from socs.epics.search.searcher import Priority
 from socs.epics.store.purge import PurgeAges
 from socs.epics.summary import Found
 from socs.epics.track.events import CA, PvEvent
-from socs.epics.wishes import Resync, Search
 from socs.errors import ConfigError, Malformed, NotAllowed
 from socs.testing import wait_until
 from socs.testing.mariadb import MariaDB

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socs.counters import EPICS_ASKING, EPICS_ASKING_CONSERVATION, imbalances
-from socs.epics.asking import Asking, AskingSettings
-from socs.epics.conversations import ENDINGS
+from socs.epics.applications.asking import Asking, AskingSettings
+from socs.epics.applications.conversations import ENDINGS
 from socs.epics.decode.heartbeat import LAST_LINE
-from socs.epics.limiter import MOST_PER_SECOND
+from socs.epics.search.limiter import MOST_PER_SECOND
 from socs.sim.heartbeat_app import REQUEST
 from tests.epics_mutation import mutated
 

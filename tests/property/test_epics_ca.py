@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socs.counters import EPICS_CONSERVATION
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode import ca
-from socs.epics.inventory import Inventory, InventoryLimits
 from tests.epics_packets import address, batch, beacon, message, request, response, version
 
 names = st.binary(max_size=40) | st.sampled_from([b"A", b"PV:ONE", b"PV:ONE.VAL", b"N" * 499])

@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode import pva
-from socs.epics.inventory import Inventory, InventoryLimits
 from tests import epics_pva as made
 from tests.epics_packets import address, batch
 

@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode.ca import CA_BEACON
 from socs.epics.decode.heartbeat import Heartbeat
 from socs.epics.decode.pva import PVA_BEACON
-from socs.epics.inventory import Inventory, InventoryLimits
 from socs.epics.track.applications import Applications
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.events import CA, PVA

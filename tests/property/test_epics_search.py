@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socs.epics.decode import ca
-from socs.epics.limiter import MOST_PER_SECOND, WINDOW, Limiter
-from socs.epics.search import Priority, Searcher, SearchSettings
-from socs.epics.search_messages import CA_BYTES, PVA_BYTES, CaFormat, PvaFormat
+from socs.epics.search.limiter import MOST_PER_SECOND, WINDOW, Limiter
+from socs.epics.search.messages import CA_BYTES, PVA_BYTES, CaFormat, PvaFormat
+from socs.epics.search.searcher import Priority, Searcher, SearchSettings
 from tests import epics_packets
 from tests.epics_packets import SERVER, batch
 

@@ -5,10 +5,10 @@ import random
 import numpy as np
 
 from socs.counters import EPICS_KNOWLEDGE_CONSERVATION, imbalances
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode import ca
-from socs.epics.gathering import Gathering, GatheringSettings
-from socs.epics.inventory import Inventory, InventoryLimits
-from socs.epics.knowledge import Resync
+from socs.epics.gateway.gathering import Gathering, GatheringSettings
+from socs.epics.knowledge.knowledge import Resync
 from socs.epics.summary import decode, encode
 from tests.epics_gateways import knowledge
 from tests.epics_packets import batch, request, version

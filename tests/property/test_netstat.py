@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socs.epics import netstat
+from socs.epics.applications import netstat
 
 words = st.sampled_from(
     ("pid:", "tcp:", "build:", "7", "1", "cwd:", "cmdline:", "socket:[7]", "socket:[8]", "procServ")

@@ -35,8 +35,8 @@ from socs.cli.ssdaq import control
 from socs.counters import Counter, Counters
 from socs.db import copies, engine, file_readers, fingerprint, registrar, spool
 from socs.db import pysmurf_files_manager as files
-from socs.epics import measures
-from socs.epics.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.monitor import measures
 from socs.epics.track.settings import TrackSettings
 from socs.pysmurf import limits, publish, script, session, settings, store
 from socs.pysmurf.settings import StreamSettings
@@ -453,7 +453,7 @@ def test_fields_of_the_pv_monitors_feed_are_those_of_the_code() -> None:
     listed = listed - {"requests_<class>_rate"} | {"requests_client_rate"}
     assert monitor_fields() <= listed
     others = listed - monitor_fields()
-    source = (ROOT / "socs" / "epics" / "monitor.py").read_text()
+    source = (ROOT / "socs" / "epics" / "monitor" / "monitor.py").read_text()
     assert all(f'"{name}": ' in source for name in others)
 
 

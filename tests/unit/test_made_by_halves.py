@@ -11,7 +11,7 @@ from socs.db.engine import Database
 from socs.db.finished_files import FileRegister
 from socs.db.registrar import RowConstants
 from socs.db.spool import Spool
-from socs.epics import monitor_store
+from socs.epics.monitor import store as monitor_store
 from socs.epics.store.event_spool import EventSpool
 from socs.errors import StorageUnavailable
 from socs.slow_signal import builder

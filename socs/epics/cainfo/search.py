@@ -1,4 +1,4 @@
-"""Searching for who serves a name; see :mod:`socs.epics.searching`, whose cap holds here, too."""
+"""Searching for who serves a name; the cap of :mod:`socs.epics.search.active` holds here, too."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import ipaddress
 from socs.closing import Closing
 from socs.epics.cainfo.addresses import AddressLists
 from socs.epics.cainfo.messages import Protocol
-from socs.epics.search import Outcome, Priority, SearchSettings
-from socs.epics.search_messages import is_name
-from socs.epics.searching import ActiveSearch
+from socs.epics.search.active import ActiveSearch
+from socs.epics.search.messages import is_name
+from socs.epics.search.searcher import Outcome, Priority, SearchSettings
 from socs.errors import ConfigError, OurError, PeerError
 
 ANSWER_TIME = 0.4  # s; a second server that answers within it is found as well

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from socs.db.engine import Database
 from socs.db.transactions import in_transaction
-from socs.epics.inventory import Inventory
+from socs.epics.accounts.inventory import Inventory
 from socs.epics.store.tables import events, logs
 from socs.errors import ConfigError
 

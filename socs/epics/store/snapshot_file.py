@@ -20,7 +20,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from socs.epics.snapshot import Columns
+from socs.epics.accounts.snapshot import Columns
 from socs.errors import FileNotReady, Malformed, StorageUnavailable
 
 COMPRESSION = 1  # zlib's least

@@ -19,9 +19,9 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from socs.db.finished_files import FileKind
-from socs.epics import snapshot
-from socs.epics.inventory import Inventory
-from socs.epics.snapshot import Columns
+from socs.epics.accounts import snapshot
+from socs.epics.accounts.inventory import Inventory
+from socs.epics.accounts.snapshot import Columns
 from socs.epics.store import snapshot_file, trackers
 from socs.epics.store.periodic import PeriodicFiles, PeriodicSettings
 from socs.epics.store.trackers import Trackers

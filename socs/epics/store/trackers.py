@@ -1,8 +1,8 @@
 """The state of the trackers as bytes, and back.
 
-Process variables are not in it: they are columns of the inventory (:mod:`socs.epics.snapshot`). Nor
-is what people say (:mod:`socs.epics.store.hosts`), nor what is wrong just now: that is noticed
-again.
+Process variables are not in it: they are columns of the inventory
+(:mod:`socs.epics.accounts.snapshot`). Nor is what people say (:mod:`socs.epics.store.hosts`), nor
+what is wrong just now: that is noticed again.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from socs.epics.accounts.sources import Sources
 from socs.epics.decode.alive import Alive
 from socs.epics.decode.heartbeat import Heartbeat
-from socs.epics.sources import Sources
 from socs.epics.track.applications import Application, Applications, Beat
 from socs.epics.track.beacons import Beacons, Server
 from socs.epics.track.hosts import Hosts, Standing

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from socs.epics.inventory import Inventory
+from socs.epics.accounts.inventory import Inventory
 from socs.epics.networks import Networks, host_text
 from socs.epics.track.events import CA, PVA, Event, PvEvent, PvsEvent
 from socs.epics.track.settings import TrackSettings

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed  # noq
 
 import socs.agent  # noqa: E402
 from socs.agents.pv_monitor import pv_monitor as module  # noqa: E402
-from socs.epics.monitor_tasks.answering import NOT_MONITORING  # noqa: E402
+from socs.epics.monitor.tasks.answering import NOT_MONITORING  # noqa: E402
 
 
 class Pvs:

@@ -13,7 +13,7 @@ from socs.cli.epics_capture import Capture, CaptureSettings
 from socs.cli.epics_capture_report import report_of
 from socs.cli.epics_replay import sections
 from socs.cli.main import EXIT_ERROR, main
-from socs.epics.knowledge import Knowledge
+from socs.epics.knowledge.knowledge import Knowledge
 from socs.epics.ports import EpicsPorts
 from socs.errors import ConfigError
 from tests import epics_pva as pva

@@ -10,11 +10,11 @@ import pytest
 
 from socs.cli.epics_snapshot import SnapshotAsked
 from socs.cli.main import main
-from socs.epics.inventory import InventoryLimits
-from socs.epics.knowledge import KnowledgeSettings
+from socs.epics.accounts.inventory import InventoryLimits
+from socs.epics.knowledge.knowledge import KnowledgeSettings
+from socs.epics.monitor.taking_up import gathered
 from socs.epics.store import snapshot_file
 from socs.epics.store.snapshots import Snapshots, SnapshotSettings
-from socs.epics.taking_up import gathered
 from socs.errors import ConfigError, Malformed, NotAllowed
 from tests.epics_gateways import FakeGateway
 from tests.epics_servers import SETTINGS, T0
@@ -26,7 +26,7 @@ NAMES = [b"A:1", b"A:2", b"B\x1b:3"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Two snapshots; by the newer one an archiver asks for three names, and two are served."""
-    from socs.epics.knowledge import Knowledge  # noqa: PLC0415
+    from socs.epics.knowledge.knowledge import Knowledge  # noqa: PLC0415
 
     settings = KnowledgeSettings(
         SETTINGS, InventoryLimits(names=100), classes={"archiver": ["10.0.9.9"]}

@@ -9,9 +9,9 @@ import pytest
 
 from socs.cli import pv_gateway_checks as checks
 from socs.cli.findings import Finding
-from socs.epics.gateway_options import add_options
-from socs.epics.gateway_settings import GatewaySettings
-from socs.epics.listening import Surroundings
+from socs.epics.gateway.listening import Surroundings
+from socs.epics.gateway.options import add_options
+from socs.epics.gateway.settings import GatewaySettings
 from tests.pcap_files import pcap
 
 NOT_HERE = Surroundings("needs CAP_NET_RAW", {5065})

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from socs.epics import api_lists
-from socs.epics.api_lists import Mapped
+from socs.epics.applications import api_lists
+from socs.epics.applications.api_lists import Mapped
 from socs.epics.decode.alive import Alive
 from socs.epics.decode.heartbeat import Heartbeat
 from socs.epics.decode.pva import PVA_BEACON

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from socs.counters import EPICS_ASKING, EPICS_ASKING_CONSERVATION, imbalances
-from socs.epics.asking import Asking, AskingSettings
-from socs.epics.conversations import ENDINGS, MOST_REBUILT, MOST_SKIPPED
+from socs.epics.applications.asking import Asking, AskingSettings
+from socs.epics.applications.conversations import ENDINGS, MOST_REBUILT, MOST_SKIPPED
 from socs.epics.decode.heartbeat import LAST_LINE
-from socs.epics.limiter import MOST_PER_SECOND
 from socs.epics.networks import Networks
+from socs.epics.search.limiter import MOST_PER_SECOND
 from socs.errors import ConfigError
 from socs.sim.heartbeat_app import REQUEST, Application, Truth
 from tests.epics_packets import address
@@ -198,7 +198,7 @@ def test_no_more_is_kept_than_may_be():
 
 
 def test_characters_are_limited_too(monkeypatch):
-    monkeypatch.setattr("socs.epics.conversations.LARGEST", 30)
+    monkeypatch.setattr("socs.epics.applications.conversations.LARGEST", 30)
     world = World()
     world.add()
     world.core.ask_names(HOST, PORT, 1)

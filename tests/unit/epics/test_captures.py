@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode import ca, pva
-from socs.epics.inventory import Inventory, InventoryLimits
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.events import CA, PVA
 from socs.epics.track.settings import TrackSettings

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from socs.epics import rows
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
+from socs.epics.accounts.sources import SourceClasses
+from socs.epics.applications.host_processes import HostProcesses
+from socs.epics.applications.interviews import Interview
 from socs.epics.decode.heartbeat import Heartbeat
-from socs.epics.host_processes import HostProcesses
-from socs.epics.interviews import Interview
-from socs.epics.inventory import Inventory, InventoryLimits
-from socs.epics.sources import SourceClasses
 from socs.epics.track.applications import Applications
 from socs.epics.track.beacons import Beacons, Server
 from socs.epics.track.events import (

@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from socs.epics.find import LONGEST_PATTERN, MOST_PIECES, NameFinder
-from socs.epics.names import NameTable
+from socs.epics.accounts.find import LONGEST_PATTERN, MOST_PIECES, NameFinder
+from socs.epics.accounts.names import NameTable
 from socs.errors import Malformed
 
 

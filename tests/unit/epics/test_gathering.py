@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from socs.epics import summary as s
-from socs.epics.gathering import Gathering, GatheringSettings
-from socs.epics.sources import keys_of
+from socs.epics.accounts.sources import keys_of
+from socs.epics.gateway.gathering import Gathering, GatheringSettings
 from socs.epics.track.events import CA, PVA
 from socs.errors import ConfigError
 from socs.wire.captured import CapturedBatch

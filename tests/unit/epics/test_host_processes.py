@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from socs.epics import host_processes
+from socs.epics.applications import host_processes
+from socs.epics.applications.host_processes import HostProcesses, Mapped
 from socs.epics.decode.alive import Alive
 from socs.epics.decode.heartbeat import Heartbeat
-from socs.epics.host_processes import HostProcesses, Mapped
 from socs.epics.track.applications import Applications
 from socs.epics.track.sight import Sight
 from tests.epics_packets import address

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from socs.epics.applications.interviews import Interview, Interviews, InterviewSettings
 from socs.epics.decode import heartbeat
-from socs.epics.interviews import Interview, Interviews, InterviewSettings
+from socs.epics.knowledge.wishes import Ask
 from socs.epics.summary import Told
 from socs.epics.track.applications import Application, Applications
 from socs.epics.track.beacons import Beacons, Server
 from socs.epics.track.events import CA, Event, ServerEvent
 from socs.epics.track.sight import Sight
-from socs.epics.wishes import Ask
 from socs.errors import ConfigError
 from tests.epics_packets import address
 from tests.epics_servers import SETTINGS, T0

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from socs.counters import EPICS_ACCOUNTS, EPICS_CONSERVATION, EPICS_TRACKS, imbalances
-from socs.epics import inventory as accounts
+from socs.epics.accounts import inventory as accounts
+from socs.epics.accounts.inventory import UNKNOWN, Asking, Inventory, InventoryLimits
+from socs.epics.accounts.sources import SourceClasses, Sources, keys_of
 from socs.epics.decode import ca
-from socs.epics.inventory import UNKNOWN, Asking, Inventory, InventoryLimits
-from socs.epics.sources import SourceClasses, Sources, keys_of
 from socs.epics.track import applications, beacons, pvs
 from socs.errors import ConfigError
 from tests.epics_packets import RECEIVED, address, batch, request, version

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from socs.epics.inventory import UNKNOWN
-from socs.epics.joining import WINDOW, GatewayClock, Join, Joined
+from socs.epics.accounts.inventory import UNKNOWN
+from socs.epics.knowledge.joining import WINDOW, GatewayClock, Join, Joined
 from tests.epics_gateways import FakeGateway
 from tests.epics_servers import T0
 

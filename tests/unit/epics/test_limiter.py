@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from socs.counters import EPICS_SEARCH, Counters
-from socs.epics import udp_thread
 from socs.epics.decode.words import Tally
-from socs.epics.limiter import MOST_PER_SECOND, Limiter
-from socs.epics.udp_thread import SharedLimiter, UdpThread
+from socs.epics.search import udp_thread
+from socs.epics.search.limiter import MOST_PER_SECOND, Limiter
+from socs.epics.search.udp_thread import SharedLimiter, UdpThread
 
 
 def test_what_left_late_is_in_the_window_for_longer() -> None:

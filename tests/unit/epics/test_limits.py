@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from socs.epics.inventory import Inventory, InventoryLimits
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from tests.epics_invented import feed
 
 MIB = 1 << 20
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 MILLION = """
 import resource
 import numpy as np
-from socs.epics.inventory import Inventory
+from socs.epics.accounts.inventory import Inventory
 from socs.epics.track.events import CA
 from socs.epics.track.pvs import Answer, Pvs
 from socs.epics.track.settings import TrackSettings

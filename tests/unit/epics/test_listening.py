@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from socs.epics.listening import Listening, Surroundings, choose, taken_ports
+from socs.epics.gateway.listening import Listening, Surroundings, choose, taken_ports
 from socs.epics.ports import EpicsPorts
 from socs.errors import ConfigError
 from socs.wire.captured import CapturedBatch

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from socs.epics.limiter import MOST_PER_SECOND
-from socs.epics.poll_cache import WITNESSES, PollRound
+from socs.epics.knowledge.poll_cache import WITNESSES, PollRound
 from socs.epics.ports import EpicsPorts
-from socs.epics.search import SearchSettings
-from socs.epics.search_messages import CA_BYTES, PVA_BYTES
+from socs.epics.search.limiter import MOST_PER_SECOND
+from socs.epics.search.messages import CA_BYTES, PVA_BYTES
+from socs.epics.search.searcher import SearchSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "epics_listening.rst"
 TEXT = " ".join(PAGE.read_text().split())

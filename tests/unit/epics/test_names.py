@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from socs.epics import names as table_module
-from socs.epics.name_rule import NameRule
-from socs.epics.names import MOST_NAMES, NameTable
-from socs.epics.texts import Seed, Texts, packed
+from socs.epics.accounts import names as table_module
+from socs.epics.accounts.name_rule import NameRule
+from socs.epics.accounts.names import MOST_NAMES, NameTable
+from socs.epics.accounts.texts import Seed, Texts, packed
 from socs.errors import ConfigError
 
 

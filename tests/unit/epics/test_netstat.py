@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from socs.epics import netstat
+from socs.epics.applications import netstat
 from socs.epics.decode.heartbeat import Heartbeat
 from socs.sim.heartbeat_app import own_lines
 from tests.epics_packets import address

@@ -4,10 +4,10 @@ import random
 
 import numpy as np
 
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
+from socs.epics.accounts.sources import keys_of
 from socs.epics.decode import ca
-from socs.epics.inventory import Inventory, InventoryLimits
-from socs.epics.open_requests import OpenRequests
-from socs.epics.sources import keys_of
+from socs.epics.gateway.open_requests import OpenRequests
 from tests.epics_packets import CLIENT, SERVER, address, batch, request, response
 
 

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from socs.epics.accounts.name_rule import EPICS_FORBIDS
 from socs.epics.decode import alive, ca, heartbeat, pva
-from socs.epics.name_rule import EPICS_FORBIDS
 from socs.epics.track import beacon_ids, hosts, life, pvs
 from socs.epics.track.settings import TrackSettings
 from tests.epics_servers import SETTINGS

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from socs.epics.poll_cache import UNANSWERED, PollRound, Progress
+from socs.epics.knowledge.poll_cache import UNANSWERED, PollRound, Progress
 from socs.errors import ConfigError
 
 

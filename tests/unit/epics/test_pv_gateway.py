@@ -11,12 +11,12 @@ import pytest
 
 from socs.counters import imbalances
 from socs.counters.epics_gateway import EPICS_GATHERING_CONSERVATION
-from socs.epics.asking import AskingSettings
-from socs.epics.gateway import Gateway
-from socs.epics.gateway_options import add_options, gateway_settings
-from socs.epics.gateway_settings import GatewaySettings
+from socs.epics.applications.asking import AskingSettings
+from socs.epics.gateway.gateway import Gateway
+from socs.epics.gateway.options import add_options, gateway_settings
+from socs.epics.gateway.settings import GatewaySettings
 from socs.epics.ports import EpicsPorts
-from socs.epics.search import Priority, SearchSettings
+from socs.epics.search.searcher import Priority, SearchSettings
 from socs.epics.summary import Summary
 from socs.errors import ConfigError, NotAllowed
 from socs.sim.iocs import free_ports
@@ -161,7 +161,7 @@ def test_while_no_cable_is_there_monitors_are_told_nothing_and_then_of_a_gap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cable = [True]
-    monkeypatch.setattr("socs.epics.gateway.has_carrier", lambda *_: cable[0])
+    monkeypatch.setattr("socs.epics.gateway.gateway.has_carrier", lambda *_: cable[0])
     with Running(ports=free_ports(), listen="sockets", address="127.0.0.1") as running:
         wait_until(lambda: running.told, 10)
         cable[0] = False

@@ -21,8 +21,8 @@ from socs.counters import (  # noqa: E402
     Counters,
     imbalances,
 )
-from socs.epics import gateway_feeds as module  # noqa: E402
-from socs.epics.gateway import LOSSES, TABLES  # noqa: E402
+from socs.epics.gateway import feeds as module  # noqa: E402
+from socs.epics.gateway.gateway import LOSSES, TABLES  # noqa: E402
 from socs.epics.summary import Summary, decode  # noqa: E402
 
 

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from socs.counters import Counters
-from socs.epics.asking import AskingSettings
-from socs.epics.conversations import Told as Answered
+from socs.epics.accounts.sources import keys_of
+from socs.epics.applications.asking import AskingSettings
+from socs.epics.applications.conversations import Told as Answered
 from socs.epics.decode import ca
-from socs.epics.gateway import TABLES
-from socs.epics.gateway_settings import GatewaySettings
+from socs.epics.gateway.gateway import TABLES
+from socs.epics.gateway.questions import Questions, parts_of
+from socs.epics.gateway.settings import GatewaySettings
 from socs.epics.networks import Networks
-from socs.epics.questions import Questions, parts_of
-from socs.epics.search import Priority, Searcher, SearchSettings, Server
-from socs.epics.search_messages import CaFormat
-from socs.epics.sources import keys_of
+from socs.epics.search.messages import CaFormat
+from socs.epics.search.searcher import Priority, Searcher, SearchSettings, Server
 from socs.epics.summary import MOST_TEXT, Beat, Found, Told
 from socs.epics.track.events import CA, PVA
 from socs.sim.iocs import free_ports

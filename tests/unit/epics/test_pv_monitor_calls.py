@@ -8,10 +8,10 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from socs.counters import EPICS_MONITOR, Counters
-from socs.epics import gateway_calls
-from socs.epics.gateway_calls import GatewayCalls
-from socs.epics.search import Priority
-from socs.epics.wishes import Ask, Resync, Search, Wish
+from socs.epics.knowledge.wishes import Ask, Resync, Search, Wish
+from socs.epics.monitor import gateway_calls
+from socs.epics.monitor.gateway_calls import GatewayCalls
+from socs.epics.search.searcher import Priority
 
 
 class Gateways:

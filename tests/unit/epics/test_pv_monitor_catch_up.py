@@ -7,10 +7,10 @@ import copy
 import msgspec
 import numpy as np
 
-from socs.epics.catch_up import ToldBefore, catch_up
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode.ca import CA_BEACON
 from socs.epics.decode.heartbeat import Heartbeat
-from socs.epics.inventory import Inventory, InventoryLimits
+from socs.epics.monitor.catch_up import ToldBefore, catch_up
 from socs.epics.store.event_rows import event_of, row_of
 from socs.epics.track.applications import Applications
 from socs.epics.track.beacons import Beacons

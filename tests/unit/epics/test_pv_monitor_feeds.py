@@ -8,9 +8,16 @@ from typing import Any
 from ocs.ocs_feed import Feed
 
 from socs.counters import EPICS_MONITOR, Counters
-from socs.epics import measures
-from socs.epics.feeds import AT_ONCE, COUNTERS_FEED, EVENTS_FEED, FEED, MAX_KEPT, MonitorFeeds
-from socs.epics.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.monitor import measures
+from socs.epics.monitor.feeds import (
+    AT_ONCE,
+    COUNTERS_FEED,
+    EVENTS_FEED,
+    FEED,
+    MAX_KEPT,
+    MonitorFeeds,
+)
 from socs.epics.track.events import Event, PvEvent
 from socs.epics.track.settings import TrackSettings
 

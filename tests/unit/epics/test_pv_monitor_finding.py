@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from socs.epics.find import NameFinder
-from socs.epics.names import NameTable
+from socs.epics.accounts.find import NameFinder
+from socs.epics.accounts.names import NameTable
 
 
 def table_of(*names: str) -> NameTable:

@@ -7,8 +7,8 @@ import ctypes
 import numpy as np
 import pytest
 
-from socs.epics import snapshot
-from socs.epics.inventory import Inventory, InventoryLimits
+from socs.epics.accounts import snapshot
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.memory import give_back
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from socs.epics.interviews import InterviewSettings
-from socs.epics.monitor import PvMonitorSettings
-from socs.epics.monitor_options import PRIVATE, add_options, monitor_settings
+from socs.epics.applications.interviews import InterviewSettings
+from socs.epics.monitor.monitor import PvMonitorSettings
+from socs.epics.monitor.options import PRIVATE, add_options, monitor_settings
 from socs.epics.store.purge import DAY
 from socs.epics.track.settings import TrackSettings
 from socs.errors import ConfigError

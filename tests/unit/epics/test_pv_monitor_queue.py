@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 from socs.counters import EPICS_MONITOR_CONSERVATION, imbalances
-from socs.epics.summary_queue import LATE, SummaryQueue, size_of
-from socs.epics.turns import Turns
+from socs.epics.monitor.summary_queue import LATE, SummaryQueue, size_of
+from socs.epics.monitor.turns import Turns
 from socs.testing import wait_until
 
 

@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode import pva
-from socs.epics.inventory import Inventory, InventoryLimits
 from tests import epics_pva as made
 from tests.epics_packets import CLIENT, SERVER, address, batch
 

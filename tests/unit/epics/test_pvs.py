@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from socs.epics.inventory import Inventory, InventoryLimits
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.track.events import CA, PVA, PvsEvent
 from socs.epics.track.pvs import CAUSES, STATES, TRANSITIONS, Answer, Pvs
 from socs.epics.track.settings import TrackSettings

@@ -5,8 +5,15 @@ import pytest
 
 from socs.epics.decode import ca, pva
 from socs.epics.networks import Networks
-from socs.epics.search import MOST_SERVERS, Outcome, Priority, Searcher, SearchSettings, Server
-from socs.epics.search_messages import CA_BYTES, PVA_BYTES, CaFormat, PvaFormat
+from socs.epics.search.messages import CA_BYTES, PVA_BYTES, CaFormat, PvaFormat
+from socs.epics.search.searcher import (
+    MOST_SERVERS,
+    Outcome,
+    Priority,
+    Searcher,
+    SearchSettings,
+    Server,
+)
 from socs.errors import ConfigError
 from tests import epics_packets, epics_pva
 from tests.epics_packets import SERVER, address, batch

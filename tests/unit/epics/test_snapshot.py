@@ -5,10 +5,10 @@ import io
 import numpy as np
 import pytest
 
-from socs.epics import snapshot
+from socs.epics.accounts import snapshot
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
+from socs.epics.accounts.sources import SourceClasses
 from socs.epics.decode import ca
-from socs.epics.inventory import Inventory, InventoryLimits
-from socs.epics.sources import SourceClasses
 from socs.epics.track.pvs import Answer, Pvs
 from socs.epics.track.sight import Sight
 from socs.errors import Malformed

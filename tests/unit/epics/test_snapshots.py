@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from socs.db.finished_files import FinishedFiles
 from socs.db.spool import Spool
-from socs.epics.inventory import Inventory, InventoryLimits
+from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.store import finishing, snapshot_file
 from socs.epics.store.snapshots import KIND, Snapshots, SnapshotSettings, gather, take_up
 from socs.epics.store.trackers import Trackers

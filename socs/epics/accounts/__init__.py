@@ -1,0 +1,1 @@
+"""Who asks for what, and who serves it: every process variable in columns."""

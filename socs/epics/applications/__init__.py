@@ -1,0 +1,1 @@
+"""Applications that send heartbeats: what they answer when they are asked."""

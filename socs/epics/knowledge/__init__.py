@@ -1,0 +1,1 @@
+"""What is known from the summaries of gateways."""

@@ -1,0 +1,1 @@
+"""The PV monitor: what it takes, keeps, answers and tells."""
