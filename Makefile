@@ -59,7 +59,7 @@ $(VENV)/.package: setup.py | $(VENV)/bin/python
 
 $(VENV)/.test: $(VENV)/.package
 	@echo "Installing what the tests need into $(VENV) ..."
-	$(PIP) -e .[test,docs,slow-signal,analysis,plot,tango]
+	$(PIP) -e .[test,docs,slow-signal,analysis,plot,tango,epics]
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.package

@@ -173,6 +173,29 @@ MUTANTS = (
         "        elif False:\n",
         "tests/unit/tango/test_track.py::test_other_streams_wait_behind_a_backlog",
     ),
+    Mutant(
+        "the time in which a gateway was not heard",
+        "socs/epics/knowledge/knowledge.py",
+        "        if changed:\n            self.sight.stopped(name, before.ended)\n",
+        "",
+        "tests/unit/epics/test_knowledge.py"
+        "::test_one_message_that_is_missing_is_a_time_in_which_nobody_listened",
+    ),
+    Mutant(
+        "the subnets outside of which nobody is believed",
+        "socs/epics/track/pvs.py",
+        "        return answer.host in self._subnets and answer.sender in self._subnets\n",
+        "        return True\n",
+        "tests/unit/epics/test_pvs.py::test_answers_from_elsewhere_change_nothing",
+    ),
+    Mutant(
+        "the cap that searches of one process have together",
+        "socs/epics/search/udp_thread.py",
+        "super().take(datagrams, now) and self._cap.take(datagrams, now)",
+        "super().take(datagrams, now)",
+        "tests/integration/test_epics_searching.py"
+        "::test_two_that_share_nothing_are_under_one_cap_all_the_same",
+    ),
 )
 
 
