@@ -89,7 +89,7 @@ def settings(directory: Path, **changed: Any) -> PvMonitorSettings:
         knowledge=knowledge,
         store=StoreSettings(
             directory / "state",
-            directory / "snapshots",
+            changed.pop("folder", directory / "snapshots"),
             RowConstants("site", "pv-monitor", settle=0.0),
             **changed,
         ),

@@ -74,13 +74,16 @@ class PcapFile(Closing):
         span: float | None = None,
         counters: Counters | None = None,
     ) -> None:
+        path = Path(path)
         self._ports = np.array(ports, np.uint16)
         self._batch, self._span = batch, span
         self.counters = counters if counters is not None else Counters(PCAP)
         self._end = End()
         self._memory: mmap.mmap | bytes
         try:
-            with Path(path).open("rb") as file:
+            if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+                raise ConfigError(f"file: {path} is no regular file")
+            with path.open("rb") as file:
                 empty = file.seek(0, 2) == 0
                 self._memory = b"" if empty else mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         except (OSError, ValueError) as error:

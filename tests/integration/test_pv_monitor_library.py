@@ -398,6 +398,19 @@ def test_two_monitors_of_one_directory_cannot_be(tmp_path: Path, env) -> None:
         pass
 
 
+def test_two_monitors_of_one_folder_cannot_be(tmp_path: Path, env) -> None:
+    """Each would take up, and throw away, the snapshots of the other."""
+    folder = tmp_path / "snapshots"
+    with (
+        running(tmp_path / "one", env, folder=folder),
+        pytest.raises(ConfigError, match="--folder: another PV monitor writes to"),
+        running(tmp_path / "two", env, folder=folder),
+    ):
+        pass
+    with running(tmp_path / "two", env, folder=folder):
+        pass  # the first has ended
+
+
 def outage(tmp_path: Path, server: MariaDB, seconds: float, rate: float) -> None:
     """Events go on while the database is away; afterwards all are there, in their order."""
     env = server.env()

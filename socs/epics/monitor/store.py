@@ -6,6 +6,7 @@ waits for.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -33,10 +34,11 @@ from socs.epics.store.snapshots import Snapshots, SnapshotSettings
 from socs.epics.store.statistics import DailyStatistics, StatisticsSettings
 from socs.epics.track.events import Event
 from socs.epics.track.hosts import Expected
-from socs.errors import StorageUnavailable
+from socs.errors import ConfigError, StorageUnavailable
 from socs.part_files import sync_directory
 
 EXPECTED = "expected.json"  # the last that the database said, for starts without it
+GUARD = ".lock"  # in the folder of snapshots; whose process has it locked writes there
 MOST_CAUGHT_UP = 200_000  # events after a snapshot
 
 T = TypeVar("T")
@@ -80,7 +82,7 @@ class MonitorStore:
         report: gets lines for the log, from any thread.
 
     Raises:
-        ConfigError: a setting is wrong, or another process has the spool.
+        ConfigError: a setting is wrong, or another process has the spool or the folder.
         StorageUnavailable: the spool's disk refuses.
     """
 
@@ -103,6 +105,7 @@ class MonitorStore:
         )
         with ExitStack() as opened:
             opened.callback(self.events.close)
+            self._guard = opened.enter_context(_guard(settings.folder))
             self.register = FileRegister(
                 snapshots.KIND,
                 settings.data_dir,
@@ -150,6 +153,7 @@ class MonitorStore:
         """
         self.statistics.close()
         self.events.close()
+        self._guard.close()
         self.register.stop()
 
     def _take_day(self, file: FinishedFile) -> None:
@@ -267,3 +271,26 @@ class MonitorStore:
                 },
             }
         )
+
+
+def _guard(folder: Path) -> ExitStack:
+    """Keeps other monitors away from ``folder``, until it is closed.
+
+    A disk that refuses is no reason not to start: snapshots will say so, and try again.
+
+    Raises:
+        ConfigError: another process has it; both would throw the other's snapshots away.
+    """
+    kept = ExitStack()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = kept.enter_context((folder / GUARD).open("ab"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        kept.close()
+        raise ConfigError(
+            f"--folder: another PV monitor writes to {folder}; give each its own"
+        ) from None
+    except OSError:
+        kept.close()
+    return kept

@@ -168,6 +168,8 @@ def test_damage_within_a_file_is_told_after_what_stands_before(path):
 def test_a_file_that_is_not_there(path):
     with pytest.raises(ConfigError, match=r"cannot read .*No such file"):
         PcapFile(path)
+    with pytest.raises(ConfigError, match="is no regular file"):
+        PcapFile(path.parent)
     with pytest.raises(ConfigError, match=r"cannot write .*Is a directory"):
         PcapWriter(path.parent)
 
