@@ -22,7 +22,7 @@ from socs.errors import ConfigError
 from socs.wire.pcap import PcapFile
 
 DISCARD = 9  # a port to look up a route with; nothing is sent there
-LISTENING = "see which way suits this host in the reference, Hearing EPICS traffic"
+LISTENING = "the reference has which way suits this host: EPICS: listening and searching"
 
 
 def check_gateway(

@@ -105,7 +105,8 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="network interfaces on which packets are captured (default: all)",
+        help="network interfaces on which packets are captured; while none of them has a carrier, "
+        "nothing is told (default: all)",
     )
     group.add_argument(
         "--udp-address",
