@@ -13,6 +13,7 @@
 :mod:`.trackers`       the state of the trackers as bytes, and back
 :mod:`.snapshot_file`  everything that is known, in a file
 :mod:`.finishing`      complete files: their names, and who must know of them
+:mod:`.periodic`       what snapshots and statistics share
 :mod:`.snapshots`      one such file after the other
 :mod:`.statistics`     a file for each day, with a line for each minute
 =====================  ===========================================================================
