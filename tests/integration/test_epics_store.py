@@ -220,9 +220,10 @@ def test_idle_names_and_sources_are_forgotten() -> None:
     for now, name in ((T, b"OLD:PV"), (T + 50, b"NEW:PV")):
         arrived = batch([(f"10.0.0.{len(name)}", int(now - T) + 1, request(name))], now)
         inventory.searched_ca(arrived, ca.decode(arrived))
-    ages = purge.PurgeAges(names=60.0, sources=60.0)
-    assert purge.purge_inventory(inventory, ages, T + 60) == {"names": 0, "sources": 0}
-    assert purge.purge_inventory(inventory, ages, T + 100) == {"names": 1, "sources": 1}
+    for before, gone in ((T, 0), (T + 40, 1)):
+        idle = inventory.idle(before)
+        inventory.forget(idle)
+        assert (len(idle), inventory.sources.forget(before)) == (gone, gone)
     assert inventory.names.names(np.flatnonzero(inventory.names.known)) == [b"NEW:PV"]
     with pytest.raises(ConfigError, match="logs"):
         purge.PurgeAges(logs=0.0)

@@ -19,7 +19,6 @@ from socs.errors import Malformed
 
 LONGEST_PATTERN = 200  # characters
 MOST_PIECES = 10  # between asterisks
-_END = ord("\n")  # of a line; one in a name is taken for the end, so such a name is cut in two
 
 
 @dataclass(frozen=True)
@@ -105,6 +104,7 @@ def _lines(names: StillNames, before: Numbers) -> _Lines:
     kept = kept[known[kept]]
     known[kept] = False
     numbers = np.concatenate([kept, np.flatnonzero(known).astype(np.int32)])
+    # A line feed ends a line, so within a name it is written as NUL, which no name has.
     texts = [name.replace(b"\n", b"\0") for name in names.names(numbers)]
     order = sorted(range(len(texts)), key=texts.__getitem__)  # finds what is in order already
     ordered = [texts[place] for place in order]

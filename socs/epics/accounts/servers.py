@@ -75,11 +75,6 @@ class Servers:
         ]
         return sorted(found, key=lambda sighting: -sighting.last)
 
-    def served_by(self, protocol: int, host: int, port: int, end: int) -> NDArray[np.int64]:
-        """Numbers below ``end`` of the names that this server answered for."""
-        key = np.uint64(key_of(protocol, host, port))
-        return np.flatnonzero((self.keys[:end] == key).any(axis=1))
-
     def forget(self, names: NDArray[np.integer]) -> None:
         """Forget who answered for these."""
         for column in (self.keys, self.first, self.last):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from socs.epics.networks import Networks, host_text
+from socs.epics.networks import Networks
 from socs.errors import ConfigError
 
 CLIENT = "client"  # the class of all sources that are in no other
@@ -20,11 +20,6 @@ def keys_of(hosts: NDArray[np.uint32], ports: NDArray[np.uint16]) -> Keys:
     """One number for each source: host and port."""
     keys: Keys = hosts.astype(np.uint64) << np.uint64(16) | ports.astype(np.uint64)
     return keys
-
-
-def source_text(key: int) -> str:
-    """A source for people: ``10.1.2.3:4711``."""
-    return f"{host_text(key >> 16)}:{key & 0xFFFF}"
 
 
 class SourceClasses:

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from socs.db.engine import Database
 from socs.db.transactions import in_transaction
-from socs.epics.accounts.inventory import Inventory
 from socs.epics.store.tables import events, logs
 from socs.errors import ConfigError
 
@@ -49,13 +48,6 @@ def purge_tables(database: Database, ages: PurgeAges, now: float) -> dict[str, i
         "events": _purge(database, events, events.c.time < now - ages.events),
         "logs": _purge(database, logs, sa.and_(logs.c.time < now - ages.logs, done)),
     }
-
-
-def purge_inventory(inventory: Inventory, ages: PurgeAges, now: float) -> dict[str, int]:
-    """Forget idle names and sources; ``{"names": n, "sources": n}``."""
-    idle = inventory.idle(now - ages.names)
-    inventory.forget(idle)
-    return {"names": len(idle), "sources": inventory.sources.forget(now - ages.sources)}
 
 
 def _purge(database: Database, table: sa.Table, old: sa.ColumnElement[bool]) -> int:
