@@ -91,8 +91,8 @@ def _why_no_socket(error: OSError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
         return (
             "capture: this process has no CAP_NET_RAW; give it (AmbientCapabilities=CAP_NET_RAW "
-            "with systemd, user: root and cap_add: [NET_RAW] with Docker, or setcap cap_net_raw+ep on "
-            "the interpreter), or listen by sockets"
+            "with systemd, user: root and cap_add: [NET_RAW] with Docker, or setcap cap_net_raw+ep "
+            "on the interpreter), or listen by sockets"
         )
     return f"capture: no packet socket: {error.strerror}"
 
