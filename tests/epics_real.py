@@ -25,8 +25,9 @@ from socs.closing import Closing
 from socs.epics.gateway.gateway import Gateway
 from socs.epics.gateway.listening import Wanted
 from socs.epics.gateway.settings import GatewaySettings
-from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings, Resync, Search
+from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
 from socs.epics.knowledge.own_searches import OwnSearchSettings
+from socs.epics.knowledge.wishes import Resync, Search
 from socs.epics.ports import EpicsPorts
 from socs.epics.search.searcher import Priority, SearchSettings
 from socs.epics.summary import Summary, decode, encode

@@ -21,7 +21,8 @@ from typing import NamedTuple
 from socs import counters as c
 from socs.counters import Counters
 from socs.epics.accounts.names import MOST_NAMES
-from socs.epics.gateway.gathering import Gathering, GatheringSettings
+from socs.epics.gateway.gathering import Gathering
+from socs.epics.gateway.gathering_settings import GatheringSettings
 from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
 from socs.epics.ports import EpicsPorts
 from socs.epics.summary import MOST_ROWS

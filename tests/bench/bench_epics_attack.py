@@ -23,7 +23,8 @@ import numpy as np
 import psutil
 
 from socs.epics.accounts.inventory import InventoryLimits
-from socs.epics.gateway.gathering import Gathering, GatheringSettings
+from socs.epics.gateway.gathering import Gathering
+from socs.epics.gateway.gathering_settings import GatheringSettings
 from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
 from socs.epics.monitor.upkeep import ASKED_AGAIN, CROWDED
 from socs.epics.summary import decode, encode

@@ -30,7 +30,8 @@ import numpy as np
 
 from socs.cli.epics_capture import ANY, BATCH, Capture
 from socs.epics.accounts.names import MOST_NAMES
-from socs.epics.gateway.gathering import Gathering, GatheringSettings
+from socs.epics.gateway.gathering import Gathering
+from socs.epics.gateway.gathering_settings import GatheringSettings
 from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
 from socs.epics.track.settings import TrackSettings
 from socs.wire.captured import CapturedBatch

@@ -13,7 +13,8 @@ from socs.counters import EPICS_GATHERING_CONSERVATION, imbalances
 from socs.counters.epics import EPICS_CA, EPICS_HEARTBEATS, EPICS_PVA
 from socs.counters.epics_gateway import EPICS_GATHERING
 from socs.epics import summary as s
-from socs.epics.gateway.gathering import Gathering, GatheringSettings
+from socs.epics.gateway.gathering import Gathering
+from socs.epics.gateway.gathering_settings import GatheringSettings
 from tests import epics_pva
 from tests.epics_packets import address, batch, beacon, request, response, version
 

@@ -7,8 +7,9 @@ import numpy as np
 from socs.counters import EPICS_KNOWLEDGE_CONSERVATION, imbalances
 from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode import ca
-from socs.epics.gateway.gathering import Gathering, GatheringSettings
-from socs.epics.knowledge.knowledge import Resync
+from socs.epics.gateway.gathering import Gathering
+from socs.epics.gateway.gathering_settings import GatheringSettings
+from socs.epics.knowledge.wishes import Resync
 from socs.epics.summary import decode, encode
 from tests.epics_gateways import knowledge
 from tests.epics_packets import batch, request, version

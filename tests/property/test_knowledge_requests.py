@@ -8,7 +8,7 @@ import pytest
 
 from socs.counters import EPICS_KNOWLEDGE_CONSERVATION, imbalances
 from socs.epics.accounts.inventory import InventoryLimits
-from socs.epics.knowledge.knowledge import Resync
+from socs.epics.knowledge.wishes import Resync
 from tests.epics_gateways import FakeGateway, knowledge
 from tests.epics_packets import address
 from tests.epics_servers import T0

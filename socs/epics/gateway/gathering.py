@@ -43,8 +43,6 @@ from socs.errors import PeerError
 from socs.wire.batch import Batch
 from socs.wire.captured import CapturedBatch
 
-__all__ = ["Gathering", "GatheringSettings"]
-
 SHOWN = 32  # bytes of a faulty datagram that are shown
 _SAME_ANSWER = ("name", "protocol", "host", "port", "sender", "guid")
 

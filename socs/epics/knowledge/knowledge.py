@@ -43,8 +43,6 @@ from socs.epics.track.pvs import Pvs
 from socs.epics.track.settings import TrackSettings
 from socs.errors import ConfigError
 
-__all__ = ["Ask", "Knowledge", "KnowledgeSettings", "Resync", "Search", "Wish"]
-
 COUNTS = (
     "summaries_joined",
     "summaries_missed",

@@ -22,7 +22,8 @@ from typing import Any
 from socs.closing import Closing
 from socs.counters import EPICS_KNOWLEDGE_CONSERVATION, EPICS_MONITOR_CONSERVATION, imbalances
 from socs.db.engine import Database
-from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings, Wish
+from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.knowledge.wishes import Wish
 from socs.epics.monitor import measures
 from socs.epics.monitor.catch_up import ToldBefore
 from socs.epics.monitor.host_book import HostBook

@@ -5,7 +5,8 @@ import pytest
 
 from socs.epics import summary as s
 from socs.epics.accounts.sources import keys_of
-from socs.epics.gateway.gathering import Gathering, GatheringSettings
+from socs.epics.gateway.gathering import Gathering
+from socs.epics.gateway.gathering_settings import GatheringSettings
 from socs.epics.track.events import CA, PVA
 from socs.errors import ConfigError
 from socs.wire.captured import CapturedBatch

@@ -13,8 +13,9 @@ from socs import counters
 from socs.counters import EPICS_KNOWLEDGE_CONSERVATION, imbalances
 from socs.epics.accounts.inventory import InventoryLimits
 from socs.epics.applications.interviews import InterviewSettings
-from socs.epics.knowledge.knowledge import Ask, KnowledgeSettings, Resync, Search
+from socs.epics.knowledge.knowledge import KnowledgeSettings
 from socs.epics.knowledge.own_searches import OwnSearchSettings
+from socs.epics.knowledge.wishes import Ask, Resync, Search
 from socs.epics.search.searcher import Priority
 from socs.epics.summary import Told
 from socs.epics.track.events import CA, PVA

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from socs.counters import EPICS_KNOWLEDGE_CONSERVATION, imbalances
-from socs.epics.knowledge.knowledge import Search
 from socs.epics.knowledge.own_searches import OwnSearchSettings
 from socs.epics.knowledge.polling import PollSettings
+from socs.epics.knowledge.wishes import Search
 from socs.epics.track.events import CA, PVA
 from socs.epics.track.pvs import STATES, Answer
 from tests.epics_gateways import FakeGateway, knowledge
