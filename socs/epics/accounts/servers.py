@@ -24,6 +24,11 @@ def keys_of_servers(
     return keys | ports.astype(np.uint64)
 
 
+def server_of_key(key: int) -> tuple[int, int, int]:
+    """Protocol, host and port of the server with this number."""
+    return key >> _PROTOCOL, key >> _HOST & 0xFFFFFFFF, key & 0xFFFF
+
+
 class Sighting(NamedTuple):
     """A server that answered for a name, and when first and last, UNIX time [s]."""
 
@@ -69,9 +74,9 @@ class Servers:
         """Who answered for the name with this number, the latest first."""
         columns = (self.keys[name].tolist(), self.first[name].tolist(), self.last[name].tolist())
         found = [
-            Sighting(k >> _PROTOCOL, k >> _HOST & 0xFFFFFFFF, k & 0xFFFF, float(first), last)
-            for k, first, last in zip(*columns, strict=True)
-            if k
+            Sighting(*server_of_key(key), float(first), last)
+            for key, first, last in zip(*columns, strict=True)
+            if key
         ]
         return sorted(found, key=lambda sighting: -sighting.last)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from socs.epics.accounts.servers import keys_of_servers, server_of_key
 from socs.epics.knowledge.poll_cache import SPOT_SHARE, UNANSWERED, WITNESSES, PollRound, Progress
 from socs.epics.track.events import CA, PVA, Event
 from socs.epics.track.pvs import STATES, Answer, Pvs
@@ -19,7 +20,6 @@ from socs.errors import ConfigError
 
 OTHERWISE = -2  # the key of a name that was found, but not at its server alone
 _ONLINE = STATES.index("ONLINE")
-_PROTOCOL, _HOST = 48, 16  # bits below, in the key of a server
 
 Numbers = NDArray[np.int64]
 
@@ -121,7 +121,7 @@ class Polling:
         key, places = int(self._keys[row]), {each[:3] for each in answers}
         if not places:
             found = UNANSWERED
-        elif _server_of(key) in places and self._pvs.inventory.state[number] == _ONLINE:
+        elif server_of_key(key) in places and self._pvs.inventory.state[number] == _ONLINE:
             found = key
         else:
             found = OTHERWISE
@@ -145,7 +145,7 @@ class Polling:
         known = self._pvs.inventory
         end = known.end
         self._numbers = np.flatnonzero(known.names.known[:end] & known.names.valid[:end])
-        self._keys = keys_of_servers(self._pvs, self._numbers)
+        self._keys = only_servers(self._pvs, self._numbers)
         self._round = self._settings.draw(self._keys, self._random)
         self._row_of.clear()
         self.begun, self.running = now, True
@@ -159,32 +159,27 @@ class Polling:
         """Followers go the way of their witnesses, unless something else is known meanwhile."""
         numbers = self._numbers[rows]
         rows, numbers = rows[numbers >= 0], numbers[numbers >= 0]
-        same = keys_of_servers(self._pvs, numbers) == self._keys[rows]
+        same = only_servers(self._pvs, numbers) == self._keys[rows]
         keys, numbers = self._keys[rows][same], numbers[same]
         events: list[Event] = []
         for key in np.unique(keys).tolist():
-            protocol, host, port = _server_of(key)
+            protocol, host, port = server_of_key(key)
             answer = Answer(protocol, host, port, host)
             events += self._pvs.judge_all(numbers[keys == key], answer, now)
         return events
 
 
-def keys_of_servers(pvs: Pvs, numbers: Numbers) -> Numbers:
+def only_servers(pvs: Pvs, numbers: Numbers) -> Numbers:
     """The server of each name that has one and no other, by Channel Access if by both protocols.
 
     `UNANSWERED` for all others.
     """
     known = pvs.inventory
-    hosts, ports = known.host_of[numbers].astype(np.int64), known.port_of[numbers].astype(np.int64)
+    hosts, ports = known.host_of[numbers], known.port_of[numbers]
     column = np.where(hosts[:, 0] != 0, 0, 1)
     rows = np.arange(len(numbers))
     host, port = hosts[rows, column], ports[rows, column]
     protocol = np.where(column == 0, CA, PVA)
     served = (known.state[numbers] == _ONLINE) & (host != 0)
-    keys: Numbers = protocol << _PROTOCOL | host << _HOST | port
+    keys = keys_of_servers(protocol, host, port).view(np.int64)
     return np.where(served, keys, UNANSWERED)
-
-
-def _server_of(key: int) -> tuple[int, int, int]:
-    """Protocol, host and port."""
-    return key >> _PROTOCOL, key >> _HOST & 0xFFFFFFFF, key & 0xFFFF
