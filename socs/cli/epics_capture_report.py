@@ -10,9 +10,10 @@ from socs.cli.epics_capture import Capture
 from socs.counters import imbalances
 from socs.epics import rows
 from socs.epics.accounts.inventory import Inventory
+from socs.epics.accounts.servers import server_of_key
 from socs.epics.knowledge.knowledge import Knowledge
 from socs.epics.rows import Row
-from socs.epics.track.events import PvEvent
+from socs.epics.track.events import PvEvent, subject_of
 from socs.epics.track.pvs import STATES
 
 SOURCES_SHOWN = 3  # of those that ask for a name
@@ -50,7 +51,7 @@ def report_of(capture: Capture, top: int) -> Row:
         "events": [rows.event_row(event) for event in capture.events],
         "events_left_out": capture.events_left_out,
         "kinds": [
-            {"subject": rows.SUBJECTS.get(each, "other"), "kind": kind, "count": count}
+            {"subject": subject_of(each), "kind": kind, "count": count}
             for (each, kind), count in sorted(
                 capture.kinds.items(), key=lambda item: (item[0][0].__name__, item[0][1])
             )
@@ -88,7 +89,7 @@ def servers(known: Knowledge) -> list[Row]:
     inventory = known.inventory
     keys = inventory.servers.keys[: inventory.end]
     answered, amounts = np.unique(keys[keys != 0], return_counts=True)
-    pvs = dict(zip(map(_server, answered.tolist()), amounts.tolist(), strict=True))
+    pvs = dict(zip(map(server_of_key, answered.tolist()), amounts.tolist(), strict=True))
     found = []
     for key in sorted(known.beacons.servers.keys() | pvs.keys()):
         protocol, host, port = key
@@ -101,10 +102,6 @@ def servers(known: Knowledge) -> list[Row]:
         row |= rows.server_row(server) if server is not None else {}
         found.append({**row, "pvs": pvs.get(key, 0)})
     return found
-
-
-def _server(key: int) -> tuple[int, int, int]:
-    return key >> 48, key >> 16 & 0xFFFFFFFF, key & 0xFFFF
 
 
 def unanswered(inventory: Inventory) -> NDArray[np.int64]:

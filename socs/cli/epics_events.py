@@ -13,7 +13,7 @@ from socs.cli.epics_monitor import PAGE, Monitor, SiteOfMonitor, add_site_option
 from socs.cli.epics_tables import EVENTS, event_line, readable
 from socs.cli.output import Lines, print_rows
 from socs.epics.rows import Row
-from socs.epics.store.event_rows import SUBJECTS
+from socs.epics.track.events import SUBJECTS
 from socs.options import whole
 
 MOST = 50

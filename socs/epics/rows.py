@@ -22,23 +22,14 @@ from socs.epics.track.events import (
     PROTOCOLS,
     ApplicationEvent,
     Event,
-    HostEvent,
     PvEvent,
     PvsEvent,
-    ServerEvent,
+    subject_of,
 )
 from socs.epics.track.hosts import Expected, Hosts, Port, Standing
 from socs.epics.track.pvs import Pvs
 
 Row = dict[str, Any]
-
-SUBJECTS: dict[type[Event], str] = {
-    PvEvent: "pv",
-    PvsEvent: "pvs",
-    ServerEvent: "server",
-    ApplicationEvent: "application",
-    HostEvent: "host",
-}
 
 
 def name_text(name: bytes) -> str:
@@ -274,7 +265,7 @@ def event_row(event: Event) -> Row:
     """An event: what happened, why we say so, and what we saw."""
     row: Row = {
         "time": event.time,
-        "subject": SUBJECTS.get(type(event), "other"),
+        "subject": subject_of(type(event)),
         "kind": event.kind,
         "cause": event.cause,
         "protocol": protocol_text(getattr(event, "protocol", 0)),

@@ -13,28 +13,18 @@ from socs.epics.networks import host_text
 from socs.epics.store.tables import LONGEST_NAME, LONGEST_NOTE, LONGEST_TEXT
 from socs.epics.track.events import (
     PROTOCOLS,
+    SUBJECTS,
     ApplicationEvent,
     Event,
-    HostEvent,
     PvEvent,
-    PvsEvent,
     ServerEvent,
+    subject_of,
 )
 
 LONGEST_EVIDENCE = 4000  # characters of one text; more is cut
 MOST_EVIDENCE = 100  # entries
 _LONGEST_KIND = 32  # characters
 _LARGEST = 2**63
-
-SUBJECTS: dict[str, type[Event]] = {
-    "server": ServerEvent,
-    "pv": PvEvent,
-    "pvs": PvsEvent,
-    "application": ApplicationEvent,
-    "host": HostEvent,
-    "other": Event,
-}
-_SUBJECT_OF = {kind: subject for subject, kind in SUBJECTS.items()}
 
 # what somebody must acknowledge, unless settings say otherwise
 NEEDS_ACK = frozenset(
@@ -87,7 +77,7 @@ def row_of(event: Event) -> EventRow:
     )  # fmt: skip
     return EventRow(
         float(event.time),
-        _SUBJECT_OF.get(type(event), "other"),
+        subject_of(type(event)),
         _text(event.kind, _LONGEST_KIND),
         int(getattr(event, "host", 0)),
         int(getattr(event, "port", 0)),

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from socs.db.engine import Database
-from socs.epics.store.event_rows import SUBJECTS, event_of
+from socs.epics.store.event_rows import event_of
 from socs.epics.store.tables import LONGEST_NAME
 from socs.epics.store.tables import events as table
-from socs.epics.track.events import Event
+from socs.epics.track.events import SUBJECTS, Event
 from socs.errors import Malformed
 
 MOST = 1000  # events of a page
@@ -37,7 +37,7 @@ class Wanted:
 
     Attributes:
         since, until: UNIX times [s]: from the first one on, and before the second one.
-        subject: one of :data:`~socs.epics.store.event_rows.SUBJECTS`.
+        subject: one of :data:`~socs.epics.track.events.SUBJECTS`.
         kinds: what happened.
         host, port: of the server, the application, or the host itself.
         name: of the process variable, or key of the application.

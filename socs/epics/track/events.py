@@ -91,3 +91,19 @@ class HostEvent(Event):
 
     def __str__(self) -> str:
         return f"{self.kind} {host_text(self.host)}: {self.cause}"
+
+
+SUBJECTS: dict[str, type[Event]] = {
+    "server": ServerEvent,
+    "pv": PvEvent,
+    "pvs": PvsEvent,
+    "application": ApplicationEvent,
+    "host": HostEvent,
+    "other": Event,
+}
+_SUBJECT_OF = {kind: subject for subject, kind in SUBJECTS.items()}
+
+
+def subject_of(kind: type[Event]) -> str:
+    """What events of this class are about, as tables and people call it."""
+    return _SUBJECT_OF.get(kind, "other")

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socs.epics.store.event_rows import SUBJECTS, event_of, row_of
+from socs.epics.store.event_rows import event_of, row_of
 from socs.epics.store.tables import LONGEST_NAME, LONGEST_NOTE, LONGEST_TEXT
 from socs.epics.track.events import (
+    SUBJECTS,
     ApplicationEvent,
     Event,
     HostEvent,
