@@ -20,7 +20,7 @@ from socs.cli.epics_tables import APPLICATIONS, CLIENTS, EVENTS, SERVERS, event_
 from socs.cli.output import DIGITS, escaped, json_line
 from socs.cli.tango_tables import moment, print_poll
 from socs.counters import EPICS_ACCOUNTS, EPICS_KNOWLEDGE, EPICS_TRACKS
-from socs.epics.ports import EpicsPorts
+from socs.epics.port_options import add_port_options, ports_of
 from socs.epics.rows import Row
 from socs.options import seconds, whole
 from socs.tango.summary import Section
@@ -29,13 +29,6 @@ TOP, EVENTS_SHOWN = 20, 50
 LINE_PERIOD, BAR_PERIOD = 10.0, 0.1  # s between two lines or changes of the bar
 ALL_TABLES = (*TABLES, EPICS_ACCOUNTS, EPICS_TRACKS, EPICS_KNOWLEDGE)
 NEVER = ("name", "valid", "clients", "requests", "per_s", "last_asked", "sources")
-PORTS = {
-    "ca": "searches of Channel Access",
-    "beacons": "beacons of Channel Access",
-    "pva": "searches and beacons of PV Access",
-    "heartbeats": "heartbeats of applications as JSON",
-    "alive": "heartbeats of alive records",
-}
 
 
 def add_command(actions: Any) -> None:
@@ -79,20 +72,13 @@ def add_command(actions: Any) -> None:
         help="how exactly it is told when something became silent [s of the capture] "
         "(default %(default)g)",
     )
-    for use, port in EpicsPorts().by_use().items():
-        parser.add_argument(
-            f"--port-{use}",
-            type=whole(1),
-            default=port,
-            metavar="N",
-            help=f"UDP port of {PORTS[use]} (default %(default)s)",
-        )
+    add_port_options(parser)
     parser.add_argument(*("-q", "--quiet"), action="store_true", help="show no progress")
 
 
 def _run(args: argparse.Namespace) -> int:
     settings = CaptureSettings(
-        EpicsPorts(**{use: getattr(args, f"port_{use}") for use in PORTS}),
+        ports_of(args),
         tuple(args.subnet),
         args.interval,
     )

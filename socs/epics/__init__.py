@@ -17,5 +17,6 @@ Traffic goes from `decode` by way of a gateway, as summaries, to what a monitor 
 :mod:`.rows`          what is known, as rows for people and programs
 :mod:`.networks`      sets of IPv4 networks
 :mod:`.ports`         the UDP ports of a site
+:mod:`.port_options`  the options that tell them
 ====================  ============================================================================
 """

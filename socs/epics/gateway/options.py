@@ -9,7 +9,7 @@ from socs.epics.applications.asking import AskingSettings
 from socs.epics.gateway.gathering_settings import GatheringSettings
 from socs.epics.gateway.listening import EVERYWHERE, WAYS
 from socs.epics.gateway.settings import GatewaySettings
-from socs.epics.ports import EpicsPorts
+from socs.epics.port_options import add_port_options, ports_of
 from socs.epics.search.limiter import MOST_PER_SECOND
 from socs.epics.search.searcher import SearchSettings
 from socs.errors import ConfigError
@@ -17,13 +17,6 @@ from socs.options import MIB, mebibytes, parse_bool, seconds, whole
 
 LIVE = "live"
 MOST_TEXTS = 20_000  # of one application, as they go over the feed in one message
-_PORTS = {
-    "ca": "searches of Channel Access",
-    "beacons": "beacons of Channel Access",
-    "pva": "searches and beacons of PV Access",
-    "heartbeats": "heartbeats of applications as JSON",
-    "alive": "heartbeats of alive records",
-}
 
 
 def gateway_settings(args: argparse.Namespace) -> GatewaySettings:
@@ -43,7 +36,7 @@ def gateway_settings(args: argparse.Namespace) -> GatewaySettings:
             address=args.udp_address,
             allow=tuple(args.allow_sender),
             receive_buffer=int(args.receive_buffer * MIB),
-            ports=EpicsPorts(**{use: getattr(args, f"port_{use}") for use in _PORTS}),
+            ports=ports_of(args),
             networks=tuple(args.networks),
             interval=args.interval,
             gathering=GatheringSettings(
@@ -141,14 +134,7 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_ports(group: argparse._ArgumentGroup) -> None:
-    for use, port in EpicsPorts().by_use().items():
-        group.add_argument(
-            f"--port-{use}",
-            type=whole(1),
-            default=port,
-            metavar="N",
-            help=f"UDP port of {_PORTS[use]} (default %(default)s)",
-        )
+    add_port_options(group)
     group.add_argument(
         "--alive-magic",
         type=whole(0),
