@@ -35,8 +35,11 @@ from socs.cli.ssdaq import control
 from socs.counters import Counter, Counters
 from socs.db import copies, engine, file_readers, fingerprint, registrar, spool
 from socs.db import pysmurf_files_manager as files
+from socs.epics.gateway import options as gateway_options
 from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
+from socs.epics.monitor import feeds as monitor_feeds
 from socs.epics.monitor import measures
+from socs.epics.search.limiter import MOST_PER_SECOND
 from socs.epics.track.settings import TrackSettings
 from socs.pysmurf import limits, publish, script, session, settings, store
 from socs.pysmurf.settings import StreamSettings
@@ -275,6 +278,19 @@ def test_site_config_in_the_agent_page_works(agent_class: str) -> None:
     module = importlib.import_module(plugin.agents[agent_class]["module"])
     words = [str(word) for group in entry["arguments"] for word in group]
     module.make_parser().parse_args(words)
+
+
+def test_site_config_of_the_how_to_for_epics_works() -> None:
+    text = (DOCS / "howto" / "epics.rst").read_text()
+    block = re.search(r"\.\. code-block:: yaml\n\n((?:   .*\n|\n)+)", text)[1]
+    hosts = yaml.safe_load(re.sub(r"(?m)^   ", "", block))["hosts"]
+    chosen = {}
+    for entry in [entry for host in hosts.values() for entry in host["agent-instances"]]:
+        words = [str(word) for group in entry["arguments"] for word in group]
+        module = importlib.import_module(plugin.agents[entry["agent-class"]]["module"])
+        chosen[entry["instance-id"]] = module.make_parser().parse_args(words)
+    assert chosen["pv-monitor"].gateway == [name for name in chosen if name != "pv-monitor"]
+    assert chosen["pv-gateway-1"].networks == chosen["pv-monitor"].subnet
 
 
 def rows_of(page: str, title: str = "") -> list[str]:
@@ -538,6 +554,13 @@ def grouped(number: int) -> str:
         ("reference/archive_tree.rst", f"of {grouped(timecodes.TIMECODE)} seconds"),
         ("reference/archive_tree.rst", f"than the {archive_paths.LONGEST_NAME} bytes of a file"),
         ("reference/archive_tree.rst", f"``{storage.STAGING}<instance-id>`` holds"),
+        ("reference/feeds.rst", f"up to {grouped(monitor_feeds.MAX_KEPT)} are kept"),
+        (
+            "reference/epics_heartbeats.rst",
+            f"A gateway keeps {grouped(gateway_options.MOST_TEXTS)} of each",
+        ),
+        ("agents/pv_gateway.rst", f"never more than {MOST_PER_SECOND} in any second"),
+        ("howto/epics.rst", f"never more than {MOST_PER_SECOND} datagrams in any second"),
         ("agents/pysmurf_controller.rst", f"SIGKILL {script.KILL_AFTER:.0f} seconds later"),
         ("agents/pysmurf_controller.rst", f"{grouped(session.MAX_SESSION_DATA)} bytes as JSON"),
     ],
