@@ -19,13 +19,14 @@ from socs.agent import Reply, end_soon, line_logger, reply_of, run_agent, show_s
 from socs.epics.gateway.feeds import GatewayFeeds
 from socs.epics.gateway.gateway import Gateway
 from socs.epics.gateway.options import add_options, gateway_settings
+from socs.epics.ports import HIGHEST_PORT
 from socs.epics.search.searcher import Priority
 from socs.epics.summary import Summary
 from socs.errors import OurError
 
 NOT_LISTENING = "Not listening: start the process listen first"
 PRIORITIES = {priority.name.lower(): priority for priority in Priority}
-HIGHEST_PORT, HIGHEST_NUMBER = (1 << 16) - 1, (1 << 63) - 1
+HIGHEST_NUMBER = (1 << 63) - 1
 
 
 def _are_names(names: list[Any]) -> bool:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from socs.errors import ConfigError
 
+HIGHEST_HOST = 0xFFFF_FFFF
+
 
 class Networks:
     """Addresses and networks such as ``10.1.2.3`` and ``10.1.0.0/16``. None at all holds nothing.

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 
 from socs.errors import ConfigError
 
+HIGHEST_PORT = 0xFFFF
+
 
 @dataclass(frozen=True)
 class EpicsPorts:
@@ -31,8 +33,8 @@ class EpicsPorts:
     def __post_init__(self) -> None:
         ports = self.by_use()
         for use, port in ports.items():
-            if not 1 <= port <= 65535:
-                raise ConfigError(f"port of {use}: {port} is not between 1 and 65535")
+            if not 1 <= port <= HIGHEST_PORT:
+                raise ConfigError(f"port of {use}: {port} is not between 1 and {HIGHEST_PORT}")
         if len(set(ports.values())) < len(ports):
             raise ConfigError(f"ports: two of them are the same: {ports}")
 

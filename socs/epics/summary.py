@@ -26,6 +26,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from socs.epics.networks import HIGHEST_HOST
+from socs.epics.ports import HIGHEST_PORT
 from socs.errors import Malformed
 
 VERSION = 1
@@ -37,9 +39,7 @@ MOST_ROWS = 8_192  # of each other kind
 LONGEST_NAME = 512  # bytes
 MOST_TEXT = 250_000  # characters of what applications told; more is told in parts
 MOST_SERVERS = 16  # of one name
-HIGHEST_PORT = 0xFFFF
 PROTOCOLS = frozenset({1, 2})  # as socs.epics.track.events numbers them
-HIGHEST_HOST = 0xFFFF_FFFF
 LATEST = 1e11  # UNIX time [s]; beyond, sums of times are inexact
 
 # name    number of the name in this epoch

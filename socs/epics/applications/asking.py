@@ -28,10 +28,11 @@ from socs.epics.decode import heartbeat
 from socs.epics.decode.heartbeat import Heartbeat, Names
 from socs.epics.decode.words import Tally
 from socs.epics.networks import Networks
+from socs.epics.ports import HIGHEST_PORT
 from socs.epics.search.limiter import Limiter
 from socs.errors import ConfigError, PeerError
 
-HIGHEST_HOST = 0xDFFFFFFF  # above are multicast and broadcast
+HIGHEST_UNICAST = 0xDFFF_FFFF  # above are multicast and broadcast
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ class Asking:
 
     def _possible(self, talk: Conversation) -> bool:
         """Can an application be there."""
-        if not 0 < talk.host <= HIGHEST_HOST or not 0 < talk.port <= 0xFFFF:
+        if not 0 < talk.host <= HIGHEST_UNICAST or not 0 < talk.port <= HIGHEST_PORT:
             return False
         return self._admit is None or talk.host in self._admit
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from socs.epics.cainfo.messages import Protocol
+from socs.epics.ports import HIGHEST_PORT, EpicsPorts
 from socs.errors import ConfigError
 
-CA_PORT, PVA_PORT = 5064, 5076
+CA_PORT, PVA_PORT = EpicsPorts.ca, EpicsPorts.pva
 Destination = tuple[str, int]
 _FLAGS, _BROADCAST = 0x8913, 0x8919  # SIOCGIFFLAGS, SIOCGIFBRDADDR of Linux
 _UP, _HAS_BROADCAST = 0x1, 0x2
@@ -108,7 +109,7 @@ def split_address(entry: str, port: int | None = None) -> Destination:
     host, colon, digits = entry.partition(":")
     if not colon and port is not None:
         digits = str(port)
-    if not host or not digits.isdecimal() or not 1 <= int(digits) <= 65535:
+    if not host or not digits.isdecimal() or not 1 <= int(digits) <= HIGHEST_PORT:
         raise ConfigError(f"{entry!r} is not host:port" + ("" if port is None else " or host"))
     return host, int(digits)
 
@@ -138,6 +139,6 @@ def _yes(environ: Mapping[str, str], name: str) -> bool:
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     digits = environ.get(name, "").strip() or str(default)
-    if not digits.isdecimal() or not 1 <= int(digits) <= 65535:
+    if not digits.isdecimal() or not 1 <= int(digits) <= HIGHEST_PORT:
         raise ConfigError(f"{name}: {digits!r} is no port")
     return int(digits)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from socs.epics.ports import HIGHEST_PORT
 from socs.epics.rows import Row
 from socs.epics.track.events import PROTOCOLS
 from socs.epics.track.hosts import Port
@@ -15,7 +16,6 @@ from socs.errors import Malformed
 
 MOST_ROWS = 1_000  # of a page
 MOST_STARTING = 1 << 32
-LARGEST_PORT = 65_535
 T = TypeVar("T")
 
 _PROTOCOLS = {name: number for number, name in PROTOCOLS.items()}
@@ -79,7 +79,7 @@ def port_of(text: object, parameter: str = "ports") -> Port:
         Malformed: there is none; the message names the parameter.
     """
     match = _PORT.fullmatch(text) if isinstance(text, str) else None
-    if match is None or not 0 < int(match[2]) <= LARGEST_PORT:
+    if match is None or not 0 < int(match[2]) <= HIGHEST_PORT:
         raise Malformed(f"{parameter}: {text!r} is no port such as CA:5064 or PVA:5075")
     return _PROTOCOLS[match[1]], int(match[2])
 

@@ -19,7 +19,7 @@ from socs.epics.track.pvs import Pvs
 LIVES: tuple[State, ...] = ("ALIVE", "LOST")
 
 
-class Known(Protocol):
+class Measured(Protocol):
     """What is measured: the parts of a monitor's knowledge."""
 
     @property
@@ -32,7 +32,7 @@ class Known(Protocol):
     def applications(self) -> Applications: ...
 
 
-def totals(known: Known) -> dict[str, int]:
+def totals(known: Measured) -> dict[str, int]:
     """How many there are now, by state."""
     found = {f"pvs_{state.lower()}": count for state, count in known.pvs.totals().items()}
     found["pvs"] = len(known.inventory)
@@ -45,7 +45,7 @@ def totals(known: Known) -> dict[str, int]:
     return found
 
 
-def counts(known: Known) -> dict[str, int]:
+def counts(known: Measured) -> dict[str, int]:
     """How many there were so far: requests by class of source, beacons, heartbeats."""
     sources = known.inventory.sources
     by_class = np.bincount(

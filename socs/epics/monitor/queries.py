@@ -14,20 +14,17 @@ import numpy as np
 
 from socs.db.engine import Database
 from socs.epics import rows
-from socs.epics.accounts.inventory import Inventory
 from socs.epics.applications import api_lists
 from socs.epics.applications.host_processes import HostProcesses
 from socs.epics.applications.interviews import Interviews
 from socs.epics.monitor.asked_values import Paging, host_of, one_of, protocol_of, texts_of
 from socs.epics.monitor.host_book import HostBook
+from socs.epics.monitor.measures import Measured
 from socs.epics.monitor.pv_search import PvFilters, PvSearch
 from socs.epics.monitor.turns import Turns
 from socs.epics.rows import Row
 from socs.epics.store.history import Place, Wanted, select_events
-from socs.epics.track.applications import Applications
-from socs.epics.track.beacons import Beacons
 from socs.epics.track.hosts import STATUS, Hosts
-from socs.epics.track.pvs import Pvs
 from socs.errors import Malformed, StorageUnavailable
 
 HISTORY = 20  # events shown with a process variable
@@ -35,17 +32,9 @@ API_LISTS = ("heartbeats", "beacons")
 LIVES = ("ALIVE", "LOST", "UNKNOWN")
 
 
-class Known(Protocol):
+class Known(Measured, Protocol):
     """What is asked: the parts of a monitor's knowledge."""
 
-    @property
-    def inventory(self) -> Inventory: ...
-    @property
-    def pvs(self) -> Pvs: ...
-    @property
-    def beacons(self) -> Beacons: ...
-    @property
-    def applications(self) -> Applications: ...
     @property
     def hosts(self) -> Hosts: ...
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -113,14 +114,10 @@ def _put_in(connection: sa.Connection, id: int, hosts: set[int]) -> None:
         connection.execute(members.insert(), rows)
 
 
-class _once:
+@contextmanager
+def _once(name: str) -> Iterator[None]:
     """A name that is taken is somebody's wish that cannot be met."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, AlreadyStored):
-            raise NotAllowed(f"there is a group {self._name!r} already", "group_exists") from error
+    try:
+        yield
+    except AlreadyStored as error:
+        raise NotAllowed(f"there is a group {name!r} already", "group_exists") from error

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from socs.db.engine import Database
 from socs.db.transactions import in_transaction
+from socs.epics.ports import HIGHEST_PORT
 from socs.epics.store.logs import checked, checked_host
 from socs.epics.store.tables import LONGEST_NAME, expected, hosts
 from socs.epics.track.events import PROTOCOLS
@@ -16,7 +17,6 @@ from socs.epics.track.hosts import Expected, Port
 from socs.errors import Malformed
 
 _PORT = b"port:"
-LARGEST_PORT = 65_535
 MOST_ITEMS = 1000  # of a host
 
 
@@ -139,7 +139,7 @@ def _item(item: str | Port) -> bytes:
             raise Malformed(f"application: {item!r} is no key of one")
         return key
     protocol, port = item
-    if protocol not in PROTOCOLS or not 0 < port <= LARGEST_PORT:
+    if protocol not in PROTOCOLS or not 0 < port <= HIGHEST_PORT:
         raise Malformed(f"port: {item!r} is no protocol and port")
     return b"%s%d:%d" % (_PORT, protocol, port)
 

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 
 from socs.db.engine import Database
 from socs.db.transactions import in_transaction
+from socs.epics.networks import HIGHEST_HOST
 from socs.epics.store.tables import LONGEST_NOTE, LONGEST_TEXT
 from socs.epics.store.tables import logs as table
 from socs.errors import Malformed
 
 NOTE = "NOTE"
 MOST = 1000  # entries of a page
-LARGEST_HOST = 2**32 - 1
 
 
 class LogEntry(NamedTuple):
@@ -158,7 +158,7 @@ def checked_host(host: int) -> int:
     Raises:
         Malformed: it is not.
     """
-    if not 0 < host <= LARGEST_HOST:
+    if not 0 < host <= HIGHEST_HOST:
         raise Malformed(f"host: {host} is no IPv4 address")
     return host
 
