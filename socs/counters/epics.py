@@ -97,7 +97,7 @@ EPICS_HEARTBEATS = (
         "alive_other_magic",
         "datagrams",
         "with another magic number than the one of this site",
-        "set the magic number of your records (HMAG), or allow any",
+        "set --alive-magic to that of your records (HMAG), or allow any",
     ),
     Counter(
         "alive_other_version",
@@ -108,7 +108,7 @@ EPICS_HEARTBEATS = (
     Counter("alive_too_large", "datagrams", "beyond a limit of size", _NOT_BEAT),
 )
 
-_ELSEWHERE = "add the network to `subnets`, or find out who sends"
+_ELSEWHERE = "add the network to --subnet, or find out who sends"
 
 EPICS_ACCOUNTS = (
     Counter("requests_valid", "requests", "for valid names, accounted for by name and source"),
@@ -122,7 +122,7 @@ EPICS_ACCOUNTS = (
         "requests_not_kept",
         "requests",
         "for names for which there is no room; accounted for by source only",
-        "look up who invents names; forget idle ones, or raise the limit of names",
+        "look up who invents names; forget idle ones, or raise --max-names",
     ),
     Counter(
         "requests_unknown",
@@ -241,13 +241,13 @@ EPICS_SEARCH = (
         "search_stray",
         "names",
         "in answers that came too late, or to nothing that was asked",
-        "if there are many, raise the time-out of searches, or find out who sends",
+        "if there are many, raise --search-timeout, or find out who sends",
     ),
     Counter(
         "search_foreign",
         "names",
         "in answers from hosts outside the subnets of the site; not believed",
-        "add the subnet, or find out who answers",
+        "add the network to --networks, or find out who answers",
     ),
     Counter("search_refused_off", "names", "not searched for, as searching is switched off"),
     Counter("search_refused_name", "names", "that can be no name: empty, too long, or with a NUL"),
@@ -255,7 +255,7 @@ EPICS_SEARCH = (
         "search_refused_full",
         "names",
         "not searched for, as too many wait",
-        "raise datagrams_per_second, or ask for fewer",
+        "raise --search-rate, or ask for fewer",
     ),
     Counter(
         "search_send_errors",
@@ -298,13 +298,13 @@ EPICS_ASKING = (
         "asking_full",
         "conversations",
         "that would tell more than is kept; the first part is",
-        "raise most_names or most_lines, or find out why it tells so much",
+        "find out why it tells so much",
     ),
     Counter(
         "asking_long",
         "conversations",
         "that took longer than they may",
-        "raise longest, or datagrams_per_second",
+        "raise --ask-rate; see asking_repeated: datagrams may be lost on the way",
     ),
     Counter(
         "asking_changed",
@@ -323,13 +323,13 @@ EPICS_ASKING = (
         "asking_refused_address",
         "conversations",
         "not begun, as no application of the site can be at that address",
-        "add the subnet, or find out who sends heartbeats from there",
+        "add the network to --networks, or find out who sends heartbeats from there",
     ),
     Counter(
         "asking_refused_full",
         "conversations",
         "not begun, as too many wait",
-        "raise datagrams_per_second, or ask less often",
+        "raise --ask-rate, or ask less often",
     ),
     Counter("asking_requests", "datagrams", "due to be sent to applications"),
     Counter(
@@ -344,7 +344,7 @@ EPICS_ASKING = (
         "asking_stray",
         "datagrams",
         "of these, from whom was not asked, or late, or not with the number of the request",
-        "if there are many, raise timeout, or find out who sends",
+        "if there are many, applications are slow, or somebody else sends",
     ),
     Counter("asking_unreadable", "datagrams", "of these, no answers at all", _NOT_BEAT),
     Counter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from socs.counters.core import Conservation, Counter
 
-_INVENTED = "look up who invents names or sources; leave them out by the networks that may send"
+_INVENTED = "look up who invents names or sources; leave them out with --allow-sender"
 
 EPICS_GATHERING = (
     Counter("datagrams_gathered", "datagrams", "from sockets, a capture or a file, taken apart"),
@@ -47,7 +47,7 @@ EPICS_GATHERING = (
         "answers_not_told",
         "rows",
         "of different answers beyond what one summary takes; left out",
-        "shorten the interval of summaries",
+        "shorten --interval",
     ),
     Counter("beacons_gathered", "beacons", "told, one by one"),
     Counter(
@@ -57,14 +57,14 @@ EPICS_GATHERING = (
         "beacons_not_told",
         "beacons",
         "beyond what one summary takes; left out",
-        "look up who floods; or shorten the interval of summaries",
+        "look up who floods; or shorten --interval",
     ),
     Counter("heartbeat_datagrams", "datagrams", "that came where heartbeats do"),
     Counter(
         "heartbeats_not_told",
         "datagrams",
         "of these, beyond what one summary takes; not looked at",
-        "look up who floods; or shorten the interval of summaries",
+        "look up who floods; or shorten --interval",
     ),
     Counter(
         "findings_not_told",

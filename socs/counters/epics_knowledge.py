@@ -37,7 +37,7 @@ EPICS_KNOWLEDGE = (
         "names_beyond",
         "names",
         "of an epoch that got no place in the table of its numbers",
-        "let the gateway begin an epoch earlier: lower its limit of names",
+        "let the gateway begin an epoch earlier: lower its --max-names",
     ),
     Counter(
         "clocks_set",
@@ -108,7 +108,7 @@ EPICS_SEARCHES = (
         "searches_no_room",
         "names",
         "not searched for, as too many are already",
-        "ask for fewer, or raise the rate of the gateways",
+        "ask for fewer, or raise --search-rate of the gateways",
     ),
     Counter("found_told", "outcomes", "of searches by one protocol, in summaries"),
     Counter("found_unasked", "outcomes", "of these, of searches that we did not wish for, or late"),

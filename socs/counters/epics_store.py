@@ -18,7 +18,7 @@ EPICS_STORE = (
         "ioc_events_dropped_full",
         "events",
         "dropped: the spool's quota was reached, and no more could be kept in memory",
-        "bring the database back, or raise the quota",
+        "bring the database back, or raise --events-quota",
     ),
     Counter(
         "ioc_events_dropped_disk",
