@@ -136,7 +136,7 @@ def test_a_database_that_is_down_is_named(socs, private):
 def test_a_host_that_is_none_is_told(socs, database):
     status, _, err = socs(database, "show", "--tango-host", "nonsense")
     assert status == 1
-    assert "TANGO_HOST=<host>:<port>" in err
+    assert "'nonsense' is no Tango database: host:port is expected" in err
 
 
 # -- the real cppTango ----------------------------------------------------------------------------
