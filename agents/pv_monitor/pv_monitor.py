@@ -94,7 +94,7 @@ class PVMonitor(MonitorTasks):
     @inlineCallbacks
     def _call(self, gateway: str, task: str, params: dict[str, Any]) -> Any:
         """Call a Task of a gateway: did it succeed, and what did it say."""
-        yield sleep(0)
+        yield sleep(0)  # so that a call that fails at once does not begin the next within itself
         call = partial(self.agent.call_op, f"{self._root}.{gateway}", task)
         for action in ("start", "wait"):
             made = call(action, params=params if action == "start" else None)

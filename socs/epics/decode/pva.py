@@ -29,8 +29,8 @@ CONTROL, SEGMENTED, BIG_ENDIAN = 0x01, 0x30, 0x80  # flags of a header
 BEACON, SEARCH, RESPONSE, ORIGIN_TAG = 0x00, 0x03, 0x04, 0x16
 REPLY_REQUIRED, UNICAST = 0x01, 0x80  # flags of a search
 
-# host    address of the server that a message gives, the sender's if it gives none
-# named   whether it gives one
+# host      address of the server that the beacon gives, 0 if it gives none: then it is the sender
+# changes   how often its set of names changed; sequence: number of the beacon, after 255 comes 0
 PVA_BEACON = np.dtype(
     [
         ("datagram", "<u4"),
@@ -59,6 +59,9 @@ PVA_REQUEST = np.dtype(
     [("datagram", "<u4"), ("of", "<u4"), ("id", "<u4"), ("offset", "<i8"), ("size", "<u2")]
 )
 # search  the number of the search that is answered; ids: how many channels it is about
+# host    address of the server that the response gives, the sender's if it gives none
+# named   whether it gives one
+# found   does the server have them
 PVA_RESPONSE = np.dtype(
     [
         ("datagram", "<u4"),

@@ -66,8 +66,9 @@ class GatewayCalls:
         self._waiting.clear()
 
     def troubles(self) -> list[str]:
-        """What gateways refused last, of each Task."""
-        return [f"{gateway}: {task}: {said}" for (gateway, task), said in self._said.items()]
+        """What gateways refused last, of each Task. For any thread."""
+        refusals = dict(self._said)  # in one step, as the reactor's thread may change it meanwhile
+        return [f"{gateway}: {task}: {said}" for (gateway, task), said in refusals.items()]
 
     @staticmethod
     def _is_room(waiting: Sequence[Wish], wish: Wish) -> bool:
