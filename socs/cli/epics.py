@@ -22,7 +22,12 @@ COMMANDS = (
 
 def add_parser(commands: Any) -> None:
     """Add ``epics`` and its sub-commands to ``commands`` (of ``add_subparsers``)."""
-    parser = commands.add_parser("epics", help="look at EPICS", description=__doc__)
+    parser = commands.add_parser(
+        "epics",
+        help="look at EPICS",
+        description="Process variables and their servers: what a PV monitor knows, what servers "
+        "say, and what capture files tell.",
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for command in COMMANDS:
         command.add_command(actions)
