@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from socs.epics.monitor import measures
 from socs.epics.track.events import Event, HostEvent, PvEvent, ServerEvent
 from socs.errors import OurError
 from socs.sim.iocs import BROADCAST, EpicsSite
@@ -79,9 +80,9 @@ def test_nothing_is_lost_while_nobody_listens(
         wait_until(lambda: monitoring.kinds() == ["GATEWAY_LISTENS"], 20)
         site.start("again")  # the first one has the ports of the site, also when started again
         site.start("stays", "dies", "pva")
-        wait_until(lambda: monitoring.knowledge.totals()["servers_alive"] == 4, 20)
+        wait_until(lambda: measures.totals(monitoring.knowledge)["servers_alive"] == 4, 20)
         monitoring.search(names)
-        wait_until(lambda: monitoring.knowledge.totals()["ONLINE"] == 4, 20)
+        wait_until(lambda: measures.totals(monitoring.knowledge)["pvs_online"] == 4, 20)
         wait_until(lambda: not monitoring.searching(), 20)
         boot, before = monitoring.knowledge.joins["gateway"].boot, len(monitoring.events)
 
@@ -169,9 +170,9 @@ def test_a_gateway_whose_cable_is_pulled_is_deaf_and_nothing_is_lost_by_that(
         )
         names = [site.prefix + "stays", site.prefix + "dies"]
         site.start("stays", "dies")
-        wait_until(lambda: watch.knowledge.totals()["servers_alive"] == 2, 20)
+        wait_until(lambda: measures.totals(watch.knowledge)["servers_alive"] == 2, 20)
         watch.search(names)
-        wait_until(lambda: watch.knowledge.totals()["ONLINE"] == 2, 20)
+        wait_until(lambda: measures.totals(watch.knowledge)["pvs_online"] == 2, 20)
         wait_until(lambda: not watch.searching(), 20)
         before = len(watch.events)
 

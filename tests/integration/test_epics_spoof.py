@@ -18,6 +18,7 @@ import pytest
 
 from socs.epics.decode import ca, pva
 from socs.epics.gateway.listening import Wanted, look_around
+from socs.epics.monitor import measures
 from socs.epics.networks import host_text
 from socs.epics.ports import EpicsPorts
 from socs.epics.track.events import HostEvent, PvEvent, ServerEvent
@@ -152,7 +153,7 @@ def test_nothing_from_outside_changes_a_state(site: EpicsSite, listen: Wanted) -
     )
     with watch, Forger(site.ports) as forger:
         site.start("base")
-        wait_until(lambda: watch.knowledge.totals()["servers_alive"] == 2, 20)
+        wait_until(lambda: measures.totals(watch.knowledge)["servers_alive"] == 2, 20)
         watch.search(names)
         wait_until(lambda: not watch.searching(), 20)
         assert {watch.state(name) for name in names} == {"ONLINE", "NEVER_SEEN"}

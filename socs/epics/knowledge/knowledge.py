@@ -244,19 +244,6 @@ class Knowledge:
             found |= counts
         return found
 
-    def totals(self) -> dict[str, int]:
-        """How many process variables are in each state, and how much else is known."""
-        return self.pvs.totals() | {
-            "names": len(self.inventory),
-            "servers": len(self.beacons.servers),
-            "servers_alive": sum(s.state == "ALIVE" for s in self.beacons.servers.values()),
-            "applications": len(self.applications.known),
-            "applications_alive": sum(a.state == "ALIVE" for a in self.applications.known.values()),
-            "sources": len(self.inventory.sources),
-            "gateways": len(self.joins),
-            "gateways_live": len(self._live()),
-        }
-
     def troubles(self) -> list[str]:
         """What is wrong with gateways, for people."""
         told = []
