@@ -23,7 +23,7 @@ EPICS_KNOWLEDGE = (
         "summaries_strange",
         "messages",
         "of gateways that are not configured; not taken",
-        "name the gateway in the monitor's settings, or find out who publishes",
+        "add the gateway to --gateway, or find out who publishes",
     ),
     Counter("requests_told", "requests", "in summaries that were taken"),
     Counter(

@@ -48,7 +48,7 @@ EPICS_MONITOR = (
         "gateway_calls_failed",
         "calls",
         "that a gateway refused or did not answer",
-        "session.data['gateways'] and the log tell why; searches may be off there",
+        "session.data['troubles'] and the log tell why; searches may be off there",
     ),
     Counter(
         "gateway_wishes_dropped",
