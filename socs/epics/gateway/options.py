@@ -16,6 +16,7 @@ from socs.errors import ConfigError
 from socs.options import MIB, mebibytes, parse_bool, seconds, whole
 
 LIVE = "live"
+_CAP = f"with a hard cap of {MOST_PER_SECOND} for this process"
 MOST_TEXTS = 20_000  # of one application, as they go over the feed in one message
 
 
@@ -66,9 +67,11 @@ def gateway_settings(args: argparse.Namespace) -> GatewaySettings:
 def add_options(group: argparse._ArgumentGroup) -> None:
     """Add the options that :func:`gateway_settings` reads."""
     _add_source(group)
+    _add_receiving(group)
     _add_ports(group)
     _add_limits(group)
-    _add_questions(group)
+    _add_searches(group)
+    _add_asking(group)
 
 
 def _add_source(group: argparse._ArgumentGroup) -> None:
@@ -101,6 +104,9 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
         help="network interfaces on which packets are captured; while none of them has a carrier, "
         "nothing is told (default: all)",
     )
+
+
+def _add_receiving(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--udp-address",
         default=EVERYWHERE,
@@ -169,9 +175,8 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_questions(group: argparse._ArgumentGroup) -> None:
-    search, ask = SearchSettings(), AskingSettings()
-    cap = f"with a hard cap of {MOST_PER_SECOND} for this process"
+def _add_searches(group: argparse._ArgumentGroup) -> None:
+    search = SearchSettings()
     group.add_argument(
         "--search",
         type=parse_bool,
@@ -191,7 +196,7 @@ def _add_questions(group: argparse._ArgumentGroup) -> None:
         type=float,
         default=search.datagrams_per_second,
         metavar="RATE",
-        help=f"datagrams with searches per second, {cap} (default %(default)g)",
+        help=f"datagrams with searches per second, {_CAP} (default %(default)g)",
     )
     group.add_argument(
         "--search-burst",
@@ -214,6 +219,10 @@ def _add_questions(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="how often a name is searched for until it counts as not found (default %(default)s)",
     )
+
+
+def _add_asking(group: argparse._ArgumentGroup) -> None:
+    ask = AskingSettings()
     group.add_argument(
         "--ask",
         type=parse_bool,
@@ -227,5 +236,5 @@ def _add_questions(group: argparse._ArgumentGroup) -> None:
         type=float,
         default=ask.datagrams_per_second,
         metavar="RATE",
-        help=f"questions per second, {cap} (default %(default)g)",
+        help=f"questions per second, {_CAP} (default %(default)g)",
     )

@@ -79,14 +79,18 @@ def monitor_settings(args: argparse.Namespace) -> PvMonitorSettings:
             create_table=spool["create_table"],
             snapshot_period=args.snapshot_period,
             keep_snapshots=args.keep_snapshots,
-            ages=PurgeAges(
-                events=args.keep_events * DAY,
-                logs=args.keep_logs * DAY,
-                names=args.keep_names * DAY,
-                sources=args.keep_sources * DAY,
-            ),
+            ages=_ages(args),
         ),
         queue_bytes=int(args.queue * MIB),
+    )
+
+
+def _ages(args: argparse.Namespace) -> PurgeAges:
+    return PurgeAges(
+        events=args.keep_events * DAY,
+        logs=args.keep_logs * DAY,
+        names=args.keep_names * DAY,
+        sources=args.keep_sources * DAY,
     )
 
 
