@@ -44,7 +44,8 @@ class MonitorFeeds:
     def tell(self, events: Sequence[Event], counters: Counters) -> None:
         """Publish what happened, some at a time, or keep it while there is no connection.
 
-        If too many wait, the oldest go first.
+        What is kept goes out with what happens next, or with the next `update`. If too many wait,
+        the oldest are dropped.
 
         Args:
             events: in their order.
@@ -79,6 +80,8 @@ class MonitorFeeds:
         """
         if not self._agent.is_attached():
             return
+        if not self._publishing:
+            self._publish()
         for feed, values in ((FEED, measures), (COUNTERS_FEED, counters)):
             data = {name: float(value) for name, value in values.items()}
             message = {"block_name": feed, "timestamp": now, "data": data}

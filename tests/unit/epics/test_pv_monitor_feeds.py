@@ -66,6 +66,18 @@ def test_events_are_published_in_their_order_and_kept_while_the_router_is_away()
     assert counters["ioc_events_unpublished"] == 0
 
 
+def test_what_was_kept_is_published_when_the_router_is_back_and_nothing_happens() -> None:
+    agent, counters = Agent(), Counters(EPICS_MONITOR)
+    feeds = MonitorFeeds(agent, at_once)
+    agent.attached = False
+    feeds.tell(events(1, 2), counters)
+    feeds.update({}, {}, 10.0)
+    assert not agent.published
+    agent.attached = True
+    feeds.update({}, {}, 11.0)
+    assert told(agent) == ["N:1", "N:2"]
+
+
 def test_of_too_many_the_oldest_go_and_are_counted() -> None:
     agent, counters = Agent(), Counters(EPICS_MONITOR)
     feeds = MonitorFeeds(agent, at_once)
