@@ -22,7 +22,7 @@ from socs.errors import ConfigError
 from socs.wire.pcap import PcapFile
 
 DISCARD = 9  # a port to look up a route with; nothing is sent there
-LISTENING = "the reference has which way suits this host: EPICS: listening and searching"
+LISTENING = "see 'EPICS: listening and searching' in the reference for what suits this host"
 
 
 def check_gateway(
