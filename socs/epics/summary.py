@@ -26,9 +26,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from socs.epics.networks import HIGHEST_HOST
+from socs.epics.networks import HIGHEST_HOST, Networks
 from socs.epics.ports import HIGHEST_PORT
-from socs.errors import Malformed
+from socs.errors import ConfigError, Malformed
 
 VERSION = 1
 # Most rows in one message, so that none is over a megabyte; more traffic is more messages.
@@ -39,6 +39,7 @@ MOST_ROWS = 8_192  # of each other kind
 LONGEST_NAME = 512  # bytes
 MOST_TEXT = 250_000  # characters of what applications told; more is told in parts
 MOST_SERVERS = 16  # of one name
+MOST_NETWORKS = 1_024
 PROTOCOLS = frozenset({1, 2})  # as socs.epics.track.events numbers them
 LATEST = 1e11  # UNIX time [s]; beyond, sums of times are inexact
 
@@ -314,6 +315,16 @@ def _are_places(summary: Summary) -> bool:
     return _within(hosts, HIGHEST_HOST) and _within(ports, HIGHEST_PORT)
 
 
+def _are_networks(texts: tuple[str, ...]) -> bool:
+    if len(texts) > MOST_NETWORKS:
+        return False
+    try:
+        Networks(texts)
+    except ConfigError:
+        return False
+    return True
+
+
 def _protocols(summary: Summary) -> set[int]:
     return {*summary.answers["protocol"].tolist(), *(found.protocol for found in summary.found)}
 
@@ -331,6 +342,8 @@ def _check(summary: Summary) -> None:
         wrong = "it ends before it begins"
     elif not all((np.abs(times) < LATEST).all() for times in _times(summary)):
         wrong = "times that cannot be"
+    elif not _are_networks(summary.networks):
+        wrong = "too many networks, or one that is none"
     elif not _are_places(summary):
         wrong = "addresses or ports that cannot be"
     elif not _protocols(summary) <= PROTOCOLS:

@@ -12,6 +12,7 @@ from socs.epics.gateway.listening import EVERYWHERE, Wanted
 from socs.epics.networks import Networks
 from socs.epics.ports import EpicsPorts
 from socs.epics.search.searcher import SearchSettings
+from socs.epics.summary import MOST_NETWORKS
 from socs.errors import ConfigError
 
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.05, 10.0  # s
@@ -70,3 +71,5 @@ class GatewaySettings:
         if self.source is not None and (self.search.enabled or self.ask.enabled):
             raise ConfigError("source: with a file there is nobody to search for or to ask")
         Networks(self.networks, "networks")
+        if len(self.networks) > MOST_NETWORKS:
+            raise ConfigError(f"networks: {len(self.networks)} are more than {MOST_NETWORKS}")

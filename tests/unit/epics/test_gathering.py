@@ -30,7 +30,12 @@ BEAT = (
 
 def gathering(**settings):
     return Gathering(
-        GatheringSettings(**settings), gateway="g", boot="b", began=NOW, secret=1, networks=("n",)
+        GatheringSettings(**settings),
+        gateway="g",
+        boot="b",
+        began=NOW,
+        secret=1,
+        networks=("10.0.0.0/8",),
     )
 
 
@@ -67,7 +72,7 @@ def test_names_go_once_and_numbers_from_then_on():
     assert first.requests.tolist() == [(0, 0, 2), (1, 0, 1)]
     assert first.sources.tolist() == [(address(CLIENT), 40000, 1, 3)]
     assert (first.began, first.ended, first.number, first.epoch) == (NOW, NOW + 1, 0, 0)
-    assert (first.gateway, first.boot, first.networks) == ("g", "b", ("n",))
+    assert (first.gateway, first.boot, first.networks) == ("g", "b", ("10.0.0.0/8",))
     assert first.counters == {"x": 3}
     heard.ca(batch([request(b"C") + request(b"A")], NOW + 1))
     second = only(heard.take(NOW + 2, last=True))

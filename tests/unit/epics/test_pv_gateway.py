@@ -84,6 +84,7 @@ def test_options_are_settings() -> None:
     [
         (["--interval", "60"], "interval"),
         (["--networks", "10.0.0.1/8"], "networks"),
+        (["--networks", *["10.0.0.1"] * 1025], "networks: 1025 are more than 1024"),
         (["--search", "true"], "search_addresses"),
         (["--search-rate", "1000"], "datagrams_per_second"),
         (["--port-ca", "5065"], "two of them are the same"),
