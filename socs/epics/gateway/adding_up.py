@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from socs.epics.accounts.sources import Sources
 from socs.epics.decode.words import Positions
-from socs.epics.summary import MOST_REQUESTS, REQUESTS, SOURCES
+from socs.epics.summary import MOST_REQUESTS, REQUESTS, SOURCES, Rows
 from socs.wire.batch import Batch
 from socs.wire.captured import CapturedBatch
 
 SOURCE_BITS = 24  # of a pair; the others are those of the name
 AT_ONCE = 1 << 19  # pairs that are kept as they came
 MOST_COUNT = 0xFFFF  # in one row
-
-Rows = NDArray[np.void]
 
 
 class Pairs:

@@ -23,7 +23,7 @@ from socs.epics.accounts.names import NameTable
 from socs.epics.accounts.sources import Keys, Sources, keys_of
 from socs.epics.decode import alive, ca, heartbeat, pva
 from socs.epics.decode.words import Tally
-from socs.epics.gateway.adding_up import Divided, FewRows, Pairs, Rows, rows_of, times_of
+from socs.epics.gateway.adding_up import Divided, FewRows, Pairs, rows_of, times_of
 from socs.epics.gateway.gathering_settings import GatheringSettings
 from socs.epics.gateway.open_requests import OpenRequests
 from socs.epics.summary import (
@@ -35,6 +35,7 @@ from socs.epics.summary import (
     PVA_BEACONS,
     Beat,
     Found,
+    Rows,
     Summary,
     Told,
 )

@@ -16,7 +16,7 @@ from socs.epics.decode.ca import CA_BEACON
 from socs.epics.decode.pva import PVA_BEACON
 from socs.epics.knowledge.joining import Join
 from socs.epics.knowledge.routes import Routes
-from socs.epics.summary import Beat, Summary, Told
+from socs.epics.summary import Beat, Rows, Summary, Told
 from socs.epics.track.applications import Application, Applications
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.coverage import Coverage
@@ -40,8 +40,6 @@ COUNTS = (
 )
 
 _ONLINE = STATES.index("ONLINE")
-
-Rows = NDArray[np.void]
 
 
 class Feeding:
