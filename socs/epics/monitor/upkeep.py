@@ -61,7 +61,7 @@ class Upkeep(Closing):
         self.look_up = threading.Event()  # set: look at what people expect
         self._stopping = threading.Event()
         self._snapshots = threading.Lock()
-        self._problem: str | None = None
+        self._problems: dict[str, str] = {}  # what was not done: why
         self._threads = [
             threading.Thread(target=run, name=f"pv-monitor-{name}", daemon=True)
             for name, run in (("keep", self._keep), ("find", self._find))
@@ -82,7 +82,7 @@ class Upkeep(Closing):
     def troubles(self) -> list[str]:
         """Why something could not be done."""
         ended = [] if all(t.is_alive() for t in self._threads) else ["a thread ended by itself"]
-        return ended + ([self._problem] if self._problem else [])
+        return [*ended, *dict(self._problems).values()]
 
     def snapshot_now(self) -> bool:
         """Write all that is known to a file; False if the disk refuses."""
@@ -134,22 +134,22 @@ class Upkeep(Closing):
             if self.look_up.is_set() or clock >= expected_at:
                 self.look_up.clear()
                 expected_at = clock + EXPECTED_PERIOD
-                self._attempt(self._read_expected)
+                self._attempt("expected", self._read_expected)
             if clock >= crowded_at:
                 crowded_at = clock + CROWDED_PERIOD
                 self.make_room(now)
             if clock >= purge_at:
                 purge_at = clock + DAY
-                self._attempt(lambda: self.purge(time.time()))
+                self._attempt("purge", lambda: self.purge(time.time()))
 
-    def _attempt(self, act: Callable[[], object]) -> None:
+    def _attempt(self, what: str, act: Callable[[], object]) -> None:
         try:
             act()
         except OurError as error:
             self._counters.add("upkeep_errors")
-            self._problem = str(error)
+            self._problems[what] = str(error)
         else:
-            self._problem = None
+            self._problems.pop(what, None)
 
     def _read_expected(self) -> None:
         found = self._store.expected()

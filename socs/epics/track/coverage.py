@@ -16,6 +16,7 @@ from socs.epics.track.sight import Sight
 
 MOST_INTERVALS = 64  # of one gateway; of what was before, nothing is said
 MOST_HOSTS = 65_536  # that are remembered
+MOST_EARS = 16  # sets of networks of one gateway, which are others after each change of its options
 
 Interval = tuple[float, float]  # from, to; to is infinite while it lasts
 
@@ -61,11 +62,18 @@ class Coverage(Sight):
         key = gateway, tuple(sorted(networks))
         ear = self._ears.get(key)
         if ear is None:
+            self._drop_oldest(gateway)
             ear = self._ears[key] = _Ear(Networks(networks) if networks else None)
         while ear.intervals and ear.intervals[-1][1] >= start:
             start = min(start, ear.intervals.pop()[0])
         ear.intervals.append((start, math.inf))
         self._since_of.clear()
+
+    def _drop_oldest(self, gateway: str) -> None:
+        """Keep a gateway that changes its networks again and again from filling the memory."""
+        mine = [key for key in self._ears if key[0] == gateway]
+        if len(mine) >= MOST_EARS:
+            del self._ears[min(mine, key=lambda key: self._ears[key].intervals[-1][1])]
 
     def stopped(self, gateway: str, end: float) -> None:
         """What a gateway heard after ``end`` is not known.

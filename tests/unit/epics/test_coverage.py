@@ -3,7 +3,7 @@
 import math
 import random
 
-from socs.epics.track.coverage import Coverage
+from socs.epics.track.coverage import MOST_EARS, Coverage
 from tests.epics_packets import address
 
 A, B = address("10.1.0.1"), address("10.2.0.1")
@@ -109,3 +109,16 @@ def test_a_gateway_that_does_not_say_what_it_hears_hears_what_it_has_heard():
     sight.heard("three", B)
     assert sight.since(B) == 10.0
     assert not sight.hears("five", A)
+
+
+def test_a_gateway_that_hears_something_else_each_time_fills_no_memory():
+    sight = Coverage()
+    for turn in range(100):
+        sight.listens("one", 10.0 * turn, [f"10.{turn}.0.0/16"])
+        sight.stopped("one", 10.0 * turn + 5.0)
+        sight.listens("two", 10.0 * turn, NETS["two"])
+    last = address("10.99.0.1")
+    assert sight.saw(last, 990.0, 995.0)
+    assert not sight.saw(address("10.50.0.1"), 500.0, 505.0)  # forgotten
+    assert sight.saw(A, 0.0, 995.0)  # of another gateway
+    assert len(sight._ears) <= MOST_EARS + 1
