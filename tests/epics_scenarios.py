@@ -31,7 +31,7 @@ PROTOCOL = {"ca": CA, "pva": PVA}
 LIBRARIES: dict[Library, int] = {"libca": CA, "caproto": CA, "p4p": PVA}
 SERVERS: tuple[Server, ...] = ("softioc", "caproto", "p4p")
 KINDS: tuple[Kind, ...] = ("float", "int", "string", "enum", "waveform")
-PATIENCE = 60.0  # s
+PATIENCE = 150.0  # s; a client of PV Access may wait half a minute between two searches
 QUIET = 1.0  # s at the end in which nothing else may come
 _starting = threading.Semaphore(3)  # more at once would be too slow for their clients
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
 from socs.archive.archived import Copy, Damage, check_archive, open_copy
 from socs.archive.policy import NEVER, ArchivedFile, Policy, Ranking, Verdict
@@ -36,6 +37,7 @@ from socs.archive.sources import (
 from socs.db import copies
 from socs.db.engine import Database
 from socs.db.file_filter import FileFilter
+from socs.db.transactions import in_transaction
 from socs.errors import ConfigError
 
 
@@ -201,10 +203,13 @@ class _Page:
 
     def note(self) -> None:
         """Write down in the table which files are not there any more."""
+
+        def note(connection: sa.Connection) -> None:
+            copies.deleted(connection, self.deleted, self.now)
+            copies.deleted(connection, self.gone, self.now, "the file had gone already")
+
         if self.deleted or self.gone:
-            with self.database.begin() as connection:
-                copies.deleted(connection, self.deleted, self.now)
-                copies.deleted(connection, self.gone, self.now, "the file had gone already")
+            in_transaction(self.database, note)  # another run may lock the same rows
 
     def _settle(self, file: ArchivedFile, fate: Fate, size: int | None = None) -> None:
         """Count and tell what became of ``file``, and remember it for :meth:`note`."""
