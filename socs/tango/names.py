@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
-
-import msgspec
+from typing import NamedTuple
 
 from socs.errors import Malformed
 from socs.tango.limits import MAX_NAME
@@ -23,7 +22,7 @@ _IDL = "idl5_"
 _NEVER = "1970-01-01T00:00:00"  # written by patched servers that mean null
 
 
-class EventName(msgspec.Struct, frozen=True, cache_hash=True):
+class EventName(NamedTuple):
     """One stream of events.
 
     Attributes:

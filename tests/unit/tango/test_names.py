@@ -1,5 +1,9 @@
 """Names of streams, servers and times."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from socs.errors import Malformed
@@ -71,3 +75,11 @@ def test_times_are_utc() -> None:
     ):
         with pytest.raises(Malformed):
             parse_time(text)
+
+
+def test_no_library_is_needed():
+    """The simulated devices run in any interpreter that has pytango: that of the system, too."""
+    tree = Path(__file__).parents[3]
+    program = "import socs.tango.names, socs.sim.pacing, socs.errors"
+    command = [sys.executable, "-S", "-c", program]  # -S: without site-packages
+    subprocess.run(command, check=True, env={"PYTHONPATH": str(tree)}, timeout=30)
