@@ -279,6 +279,7 @@ def test_a_capture_file_is_told_with_its_times(site, free, tmp_path: Path) -> No
         assert done(client.listen.status()) == (True, f"{path} is at its end")
         wait_until(lambda: heard() and heard()[-1].last, 20)
     summaries = heard()
+    assert [each.number for each in summaries] == list(range(len(summaries)))  # all arrived
     asked = told(summaries)[0]
     assert asked == {(f"PV:{n}", address("10.0.0.1")): 3 for n in range(40)}
     times = [row["time"] for each in summaries for row in each.ca_beacons]
