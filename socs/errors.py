@@ -20,6 +20,9 @@ in ``socs.db.engine``, files in ``socs.dataroots``, JSON in the ``decode`` modul
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SocsError(Exception):
     """Root of everything raised on purpose by this package."""
@@ -78,3 +81,12 @@ class StorageUnavailable(StorageError):
 
 class RowRefused(StorageError):
     """The store will never accept this row as it is."""
+
+
+@contextmanager
+def naming(setting: str) -> Iterator[None]:
+    """Have errors of configuration begin with what they are about: an option, a file, a section."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{setting}: {error}") from error

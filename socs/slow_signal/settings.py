@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from socs.errors import ConfigError
+from socs.errors import ConfigError, naming
 from socs.slow_signal.layout import MODULES
 from socs.slow_signal.publish import PublisherSettings, publishers_from
 from socs.slow_signal.store import SSFileWriter
@@ -183,10 +183,8 @@ def read_configuration(path: Path) -> Configuration:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
-    try:
+    with naming(str(path)):
         return configuration(content or {})
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
 
 
 def configuration(content: Any) -> Configuration:
@@ -347,7 +345,5 @@ def _section(name: str, content: Any, made: type[S], known: Mapping[str, Any], *
             values[key] = known[key](value)
         except (ValueError, OverflowError) as error:
             raise ConfigError(f"{name}: {key}: {value!r} {error}") from error
-    try:
+    with naming(name):
         return made(**values, **more)
-    except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from error

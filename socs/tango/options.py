@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from socs.db import options as db_options
-from socs.errors import ConfigError
+from socs.errors import ConfigError, naming
 from socs.options import MIB, mebibytes, parse_bool, seconds, whole
 from socs.tango.installed import database_hosts
 from socs.tango.limits import FORGET_AFTER, MAX_NAMES, MAX_SERVERS
@@ -31,7 +29,7 @@ def monitor_settings(args: argparse.Namespace) -> MonitorSettings:
     spool = db_options.spool_settings(args)
     files = None
     if args.folder is not None:
-        with _named("--file-prefix"):
+        with naming("--file-prefix"):
             files = SeriesSettings(
                 Path(args.folder).absolute(),
                 args.file_prefix,
@@ -51,15 +49,15 @@ def monitor_settings(args: argparse.Namespace) -> MonitorSettings:
 
 
 def _poll_settings(args: argparse.Namespace, state_dir: Path) -> PollSettings:
-    with _named("--device"):
+    with naming("--device"):
         for name in args.device:
             parse_pattern(name)
     if args.tango_host is not None:
-        with _named("--tango-host"):
+        with naming("--tango-host"):
             database_hosts(args.tango_host)
     if args.max_servers > MAX_SERVERS:
         raise ConfigError(f"--max-servers: {args.max_servers} is more than {MAX_SERVERS}")
-    with _named("--poll-period"):  # what is left, its time-outs are compared with it
+    with naming("--poll-period"):  # what is left, its time-outs are compared with it
         return PollSettings(
             names=tuple(args.device),
             state_dir=state_dir,
@@ -69,15 +67,6 @@ def _poll_settings(args: argparse.Namespace, state_dir: Path) -> PollSettings:
             performance=args.perf_mon,
             tango_host=args.tango_host,
         )
-
-
-@contextmanager
-def _named(option: str) -> Iterator[None]:
-    """Have errors of configuration name ``option``."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{option}: {error}") from error
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:

@@ -18,7 +18,7 @@ import click
 from socs.cli.ssdaq.background import UP, Report, into_background
 from socs.cli.ssdaq.pid_file import running, stop
 from socs.cli.ssdaq.running import set_up_log
-from socs.errors import ConfigError, OurError, SocsError
+from socs.errors import ConfigError, OurError, SocsError, naming
 from socs.slow_signal.ssdaq.control import TIMEOUT, ask, control_path, run_dir
 
 if TYPE_CHECKING:
@@ -153,10 +153,8 @@ def _start(job: Job, daemon: bool, report_to: int | None) -> None:
         raise ConfigError(f"the {job.what} runs already, as process {other} ({job.pid_path})")
     command = ["-m", "socs.cli.ssdaq", "start", *job.words]
     stdout, stderr = Path(job.settings.stdout), Path(job.settings.stderr)
-    try:
+    with naming(job.section):
         pid = into_background(command, stdout, stderr)
-    except ConfigError as error:
-        raise ConfigError(f"{job.section}: {error}") from error
     click.echo(f"It runs in the background as process {pid}; log: {stderr}")
 
 

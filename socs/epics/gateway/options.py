@@ -12,7 +12,7 @@ from socs.epics.gateway.settings import GatewaySettings
 from socs.epics.port_options import add_port_options, ports_of
 from socs.epics.search.limiter import MOST_PER_SECOND
 from socs.epics.search.searcher import SearchSettings
-from socs.errors import ConfigError
+from socs.errors import naming
 from socs.options import MIB, mebibytes, parse_bool, seconds, whole
 
 LIVE = "live"
@@ -27,7 +27,7 @@ def gateway_settings(args: argparse.Namespace) -> GatewaySettings:
         ConfigError: one is wrong; the message names it.
     """
     live = args.source == LIVE
-    try:
+    with naming(args.instance_id):
         return GatewaySettings(
             name=args.instance_id,
             source=None if live else Path(args.source),
@@ -60,8 +60,6 @@ def gateway_settings(args: argparse.Namespace) -> GatewaySettings:
                 most_lines=MOST_TEXTS,
             ),
         )
-    except ConfigError as error:
-        raise ConfigError(f"{args.instance_id}: {error}") from error
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from socs.epics.store import event_spool
 from socs.epics.store.purge import DAY, PurgeAges
 from socs.epics.store.snapshots import SnapshotSettings
 from socs.epics.track.settings import TrackSettings
-from socs.errors import ConfigError
+from socs.errors import ConfigError, naming
 from socs.options import MIB, mebibytes, parse_bool, seconds, whole
 
 GATEWAY = "pv-gateway"
@@ -48,9 +46,9 @@ def monitor_settings(args: argparse.Namespace) -> PvMonitorSettings:
         raise ConfigError(f"--max-names: {args.max_names} is more than {MOST_NAMES}")
     Networks(args.subnet, "--subnet")
     spool = spool_settings(args)
-    with _named("--threshold"):
+    with naming("--threshold"):
         track = TrackSettings(tuple(args.subnet), **_thresholds(args.threshold))
-    with _named("--source-class"):
+    with naming("--source-class"):
         classes = _classes(args.source_class)
         SourceClasses(classes)
     knowledge = KnowledgeSettings(
@@ -118,15 +116,6 @@ def _classes(texts: list[str]) -> dict[str, list[str]]:
             raise ConfigError(f"{text!r} is no name=NETWORK,NETWORK; names are small letters")
         found.setdefault(match[1], []).extend(match[2].split(","))
     return found
-
-
-@contextmanager
-def _named(option: str) -> Iterator[None]:
-    """Have errors of configuration name ``option``."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{option}: {error}") from error
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
