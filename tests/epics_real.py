@@ -299,7 +299,7 @@ class GatewayProcess(Closing):
         """End it by a signal; all that it has told is heard."""
         self._monitoring.obey = lambda wish: None
         self._process.send_signal(number)
-        self._process.wait(20)
+        self._process.wait(60)
         self._thread.join()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None

@@ -4,6 +4,11 @@ Integration tests mostly wait, for agents to start as a rule; the others compute
 begin with the integration tests and one with the others; who is done helps with what is left.
 What the first process says is shown at once, and what the others say at the end. With arguments it
 is pytest with these, in one process.
+
+Many tests run servers and kill them, and a busy machine can be too slow for one of them. A few
+tests that fail side by side are therefore run a second time, alone; those that pass then are named
+at the very end, because a race in what they test looks just the same. More than a few are no
+accident, and are not tried again.
 """
 
 from __future__ import annotations
@@ -12,23 +17,50 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from pathlib import Path
+
+from tests.side_by_side import failed_tests
 
 PYTEST = [sys.executable, "-m", "pytest"]
 WAITING = ["tests/integration", "tests/faults"]
 COMPUTING = ["tests/unit", "tests/property"]
 GROUPS = [WAITING, WAITING, [*COMPUTING, *WAITING]]  # what each process may run, in its order
 # A process does not know which part of all tests it will run, so it shows no percentage.
-OPTIONS = ["-m", "not slow", "-o", "console_output_style=classic", "-p", "tests.side_by_side"]
+OPTIONS = ["-m", "not slow", "-o", "console_output_style=classic"]
+DIVIDING = ["-p", "tests.side_by_side", "--divide"]
+SOME_FAILED = 1  # exit status of pytest
+SHELL_KILLED = 128  # exit status of what a signal ended, as a shell says it, is this and the signal
+A_FEW = 5  # tests
 
 
 def main(arguments: list[str]) -> int:
-    """The first exit status that is not 0, or 0."""
+    """0 if each test has passed, beside the others or alone."""
     if arguments:
         return subprocess.call([*PYTEST, *arguments])
+    with tempfile.TemporaryDirectory() as directory:
+        status = side_by_side(directory)
+        failed = failed_tests(Path(directory))
+    if status != SOME_FAILED or not 0 < len(failed) <= A_FEW:
+        return status
+    print(f"Tests that failed beside others are run again, alone: {len(failed)}", flush=True)
+    status = subprocess.call([*PYTEST, *OPTIONS, *failed])
+    if status == 0:
+        print(
+            "Failed beside other tests, and passed alone (is the machine slow, or is it a race?):"
+        )
+        print("\n".join(f"    {test}" for test in failed))
+    return status
+
+
+def side_by_side(directory: str) -> int:
+    """Run all tests; the highest exit status of pytest: 0 all passed, 1 some failed, else trouble.
+
+    Args:
+        directory: where the processes divide them, empty.
+    """
+    pytest = [*PYTEST, *OPTIONS, *DIVIDING, directory]
+    here, *others = GROUPS
     with ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory())
-        pytest = [*PYTEST, *OPTIONS, "--divide", directory]
-        here, *others = GROUPS
         beside = []
         for group in others:
             output = stack.enter_context(tempfile.TemporaryFile())
@@ -45,7 +77,7 @@ def main(arguments: list[str]) -> int:
             statuses.append(process.wait())
             output.seek(0)
             print(output.read().decode(errors="replace"), flush=True)
-    return next(filter(None, statuses), 0)
+    return max(status if status >= 0 else SHELL_KILLED - status for status in statuses)
 
 
 if __name__ == "__main__":

@@ -92,9 +92,14 @@ class Child:
             os.kill(self.pid, number)
 
     def pause(self) -> None:
-        """Freeze it and its group (SIGSTOP): alive, connected, and not answering."""
+        """Freeze it and its group (SIGSTOP): alive, connected, and not answering.
+
+        When this returns, no thread of the process itself does anything any more.
+        """
         if self.alive:
             self._signal_group(signal.SIGSTOP)
+            # A thread on another processor goes on until it sees the signal.
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a paused group go on (SIGCONT)."""

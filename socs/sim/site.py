@@ -111,7 +111,7 @@ class Site:
 
     # The router
 
-    def start_router(self, timeout: float = 30.0) -> None:
+    def start_router(self, timeout: float = 60.0) -> None:
         """Start the router and wait until it takes clients; nothing if it runs.
 
         If it was to choose its port, and somebody took that one meanwhile, it chooses another.
@@ -195,7 +195,7 @@ class Site:
         """``kill -9`` an agent and what it started."""
         self._agents[instance_id].kill()
 
-    def wait_joined(self, instance_id: str, timeout: float = 20.0) -> None:
+    def wait_joined(self, instance_id: str, timeout: float = 60.0) -> None:
         """Wait until the router passes calls on to the process started here.
 
         Raises:

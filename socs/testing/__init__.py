@@ -17,6 +17,9 @@ from socs.sim.ports import LOOPBACK, free_port
 __all__ = ["LOOPBACK", "free_port", "wait_until"]
 
 T = TypeVar("T")
+# Time-outs are those of a machine that has nothing else to do, and only a failing test waits for
+# their end: on a machine that is busy, or stands still for a moment, all must last longer.
+PATIENCE = 5
 
 
 def wait_until(
@@ -26,14 +29,15 @@ def wait_until(
 
     Args:
         condition: what to ask; what it raises is raised.
-        timeout: seconds, by the monotonic clock.
+        timeout: seconds, by the monotonic clock, on a machine with nothing else to do;
+            :data:`PATIENCE` times as long on any.
         what: what is waited for, for the message.
         period: seconds between two questions.
 
     Raises:
         TimeoutError: the last answer, asked after the deadline, was still false.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + PATIENCE * timeout
     while True:
         late = time.monotonic() > deadline
         answer = condition()
@@ -41,5 +45,6 @@ def wait_until(
             return answer
         if late:
             wanted = what or getattr(condition, "__name__", "the condition")
-            raise TimeoutError(f"waited {timeout} s for {wanted}; last answer: {answer!r}")
+            waited = f"waited {PATIENCE * timeout:g} s for {wanted}"
+            raise TimeoutError(f"{waited}; last answer: {answer!r}")
         time.sleep(period)

@@ -100,7 +100,7 @@ class BuilderProcess:
     def stop(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0
+        assert self.process.wait(60) == 0
 
     def temporary(self) -> set[str]:
         """Names of all files that are not complete."""
@@ -158,7 +158,7 @@ def camera(directory: Path, port: int, packet_rate: float) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def check_values(readouts: np.ndarray, counts: np.ndarray, truth: CameraTruth) -> np.ndarray:

@@ -94,7 +94,7 @@ class Victim:
     def stop(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(15) == 0
+        assert self.process.wait(60) == 0
 
     def numbers(self) -> dict[str, int]:
         return self.read()["numbers"]
@@ -190,6 +190,6 @@ def test_killed_at_a_named_point(victim: Victim, tmp_path: Path, point: str) -> 
         for count in (1, 3, 8):
             victim.start(point, count)
             assert victim.process is not None
-            assert victim.process.wait(20) == -signal.SIGKILL
+            assert victim.process.wait(60) == -signal.SIGKILL
         victim.start()
     finish(victim, traffic)

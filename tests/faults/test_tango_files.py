@@ -42,7 +42,7 @@ class Writer:
 
     def stop(self) -> None:
         self.process.terminate()
-        assert self.process.wait(30) == 0
+        assert self.process.wait(60) == 0
 
 
 @contextmanager

@@ -351,7 +351,7 @@ def run(shared, tmp_path):
 def test_the_child_of_a_run_that_is_killed_switches_monitoring_off(shared, run):
     process, child = run
     process.kill()
-    child.wait(20)
+    child.wait(60)
     assert monitored(shared) == set()
 
 
@@ -362,7 +362,7 @@ def killed(shared, run):
     process.send_signal(signal.SIGSTOP)  # or it would start another child
     child.kill()
     process.kill()
-    process.wait(20)
+    process.wait(60)
     assert monitored(shared) == set(ALL)
 
 

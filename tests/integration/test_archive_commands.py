@@ -181,7 +181,7 @@ def test_in_a_terminal_there_are_a_bar_and_a_table(archive: Archive) -> None:
     assert "30/30" in shown
     assert "\x1b[" in shown
     assert done.stdout.decode().splitlines()[1].startswith(f"lost\t{ids[0]}\t{lost}")
-    quiet = subprocess.run([*command, "--quiet"], capture_output=True, timeout=50, check=False)
+    quiet = subprocess.run([*command, "--quiet"], capture_output=True, timeout=100, check=False)
     assert quiet.stderr == b""
 
 

@@ -42,7 +42,7 @@ class Field:
         self.leash = Leash()
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((LOOPBACK, 0))
-        self.socket.settimeout(10)
+        self.socket.settimeout(30)
         settings = TrackSettings(("127.0.0.0/8",))
         self.tracker = Applications(settings, Sight(time.time() - 1))
         self.events = []
@@ -277,7 +277,7 @@ def peer():
     """A socket that answers nothing by itself."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((LOOPBACK, 0))
-        sock.settimeout(5)
+        sock.settimeout(30)
         yield sock
 
 
@@ -392,7 +392,7 @@ def test_it_starts_again_and_may_be_closed_by_what_it_calls(peer):
 
         questions.asker._on_ended = close
         questions.asker.ask_names(HERE, port, 1)
-        assert done.wait(10)
+        assert done.wait(60)
         wait_until(lambda: not questions.asker.alive)
         questions.asker._on_ended = questions.told.extend
         questions.asker.ask_names(HERE, port, 1)

@@ -148,7 +148,7 @@ def test_whoever_waits_is_told_at_the_end(site):
         connection, _ = silent.accept()
         child = child_of(channels)
         channels.close()
-        asking.join(10)
+        asking.join(60)
         connection.close()
     assert not asking.is_alive()
     assert answers[0]["state"] == "disconnected"

@@ -111,7 +111,7 @@ def test_it_ends_with_a_finished_truth_when_told_to(tmp_path: Path) -> None:
             assert not read_camera_truth(tmp_path / "truth.json").finished
         finally:
             process.send_signal(signal.SIGTERM)
-            printed, _ = process.communicate(timeout=20)
+            printed, _ = process.communicate(timeout=60)
         truth = read_camera_truth(tmp_path / "truth.json")
         wait_until(lambda: building.received == truth.datagrams)
     assert process.returncode == 0

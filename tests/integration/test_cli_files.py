@@ -220,9 +220,9 @@ def test_tail_in_a_pipe_ends_with_0_on_ctrl_c(table):
             add(table, {"path": "/second"})
             wait_until(lambda: len(lines) == 3, 10, "the second row")
             tail.send_signal(signal.SIGINT)
-            assert tail.wait(10) == 0
+            assert tail.wait(60) == 0
             assert tail.stderr.read() == ""
         finally:
             tail.kill()
-            reader.join(5)
+            reader.join(60)
     assert [line.rstrip().rpartition("\t")[2] for line in lines] == ["path", "/first", "/second"]

@@ -203,7 +203,7 @@ def test_in_a_terminal(here: World, tmp_path) -> None:
                 break
             output += read
         os.close(primary)
-        assert run.wait(30) == 0
+        assert run.wait(60) == 0
     text = output.decode()
     assert "would delete" in text
     assert str(here.root / "1.npy") in text.replace("\r\n", "")

@@ -90,7 +90,7 @@ def playing(directory: Path, stream: SlowSignalStream, *options: object) -> Iter
             yield truth
         finally:
             process.send_signal(signal.SIGINT)
-            printed, _ = process.communicate(timeout=30)
+            printed, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert printed.startswith("sent ")
 
@@ -161,7 +161,7 @@ def reading(stream: SlowSignalStream, command: str, *options: str) -> Iterator[s
             yield process
         finally:
             process.send_signal(signal.SIGINT)
-            process.last_words = process.communicate(timeout=30)[1]
+            process.last_words = process.communicate(timeout=60)[1]
 
 
 def test_ctrl_c_ends_a_dump(tmp_path: Path) -> None:

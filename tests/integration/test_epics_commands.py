@@ -259,7 +259,7 @@ def test_events_are_listed_and_followed(place: Place, run: Run, tmp_path: Path) 
         assert lines[0] == "time\tkind\tsubject\twhat\twhy"
         assert [line.count(fresh) for line in lines].count(1) == 1
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0, out.read_text()
+        assert process.wait(60) == 0, out.read_text()
 
 
 @pytest.mark.timeout(120)
@@ -274,7 +274,7 @@ def test_watching_tells_rates_and_servers(place: Place, run: Run, tmp_path: Path
     with running(place, out, "watch", "--period", "0.1") as process:
         wait_until(lambda: out.read_text().count("*** ") > 3, 20)
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0, out.read_text()
+        assert process.wait(60) == 0, out.read_text()
     assert out.read_text().count(f"\t{place.there}\t") == 1  # an event is told once
 
 
@@ -294,7 +294,7 @@ def test_in_a_terminal_one_picture_is_renewed(place: Place) -> None:
         with suppress(OSError):  # its end
             while chunk := os.read(parent, 65536):
                 shown += chunk
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
@@ -309,7 +309,7 @@ def test_readers_that_have_enough_end_it_quietly(place: Place) -> None:
             command(*words), env=place.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         process.stdout.close()
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, b""), words
 
 

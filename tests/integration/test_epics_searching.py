@@ -66,7 +66,7 @@ def server():
     """A socket that answers nothing by itself."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((LOOPBACK, 0))
-        sock.settimeout(5)
+        sock.settimeout(30)
         yield sock
 
 
@@ -244,7 +244,7 @@ def test_it_starts_again_and_may_be_closed_by_what_it_calls(server):
 
         results.search._on_ended = close
         results.search.ask([b"A"])
-        assert done.wait(10)
+        assert done.wait(60)
         wait_until(lambda: not results.search.alive)
         results.search._on_ended = results.take
         results.search.ask([b"B"])

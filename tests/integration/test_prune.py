@@ -730,7 +730,7 @@ def test_two_runs_at_once(site: World) -> None:
         for run in runs:
             run.stdin.write("go\n")
             run.stdin.flush()
-        deleted = [int(run.communicate(timeout=50)[0]) for run in runs]
+        deleted = [int(run.communicate(timeout=60)[0]) for run in runs]
     finally:
         for run in runs:
             run.kill()

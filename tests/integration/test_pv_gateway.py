@@ -172,7 +172,7 @@ def test_nothing_is_asked_unless_it_is_switched_on(site, free, tmp_path: Path) -
     assert (success, text) == (False, "asking applications is off: see --ask")
     assert client.ask(what="names", host="nobody", port=5000, sequence=1)[0] == ocs.ERROR
     assert client.listen.stop()[0] == ocs.OK
-    assert client.listen.wait(timeout=20)[0] == ocs.OK
+    assert client.listen.wait(timeout=60)[0] == ocs.OK
     assert done(client.resync()) == (False, "Not listening: start the process listen first")
     assert client.listen.start()[0] == ocs.OK
     wait_until(lambda: data(client).get("source"), 20)
@@ -275,7 +275,7 @@ def test_a_capture_file_is_told_with_its_times(site, free, tmp_path: Path) -> No
         made.start_agent(GATEWAY)
         made.wait_joined(GATEWAY)
         client = made.client(GATEWAY)
-        assert client.listen.wait(timeout=30)[0] == ocs.OK
+        assert client.listen.wait(timeout=60)[0] == ocs.OK
         assert done(client.listen.status()) == (True, f"{path} is at its end")
         wait_until(lambda: heard() and heard()[-1].last, 20)
     summaries = heard()

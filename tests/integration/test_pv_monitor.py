@@ -189,7 +189,7 @@ def test_operations_answer_as_ocs_agents_should(observatory: Observatory) -> Non
     ask("snapshot_now")
     wait_until(lambda: rows(observatory.env), 20, "a registered snapshot")
     assert observatory.client.monitor.stop()[0] == ocs.OK
-    assert observatory.client.monitor.wait(timeout=20)[0] == ocs.OK
+    assert observatory.client.monitor.wait(timeout=60)[0] == ocs.OK
     assert observatory.client.monitor.status().session["success"] is True
     assert "Not monitoring" in refusal("search")
     assert observatory.client.monitor.start()[0] == ocs.OK

@@ -155,7 +155,7 @@ def test_operations_answer_as_ocs_agents_should(sqlite_archive: Archive) -> None
     assert client.delete_local(dry_run=1)[0] == error
     assert client.audit.abort()[0] == error  # not running
     assert client.run.stop()[0] == ok
-    assert client.run.wait(timeout=20)[0] == ok
+    assert client.run.wait(timeout=60)[0] == ok
     assert client.run.status().session["success"] is True
     number = sqlite_archive.register("later", b"x")
     assert client.run.start()[0] == ok

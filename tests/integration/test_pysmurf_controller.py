@@ -89,7 +89,7 @@ def first(house):
     client = house.site.client("first")
     yield client
     client.run.abort()
-    client.run.wait(timeout=10)
+    client.run.wait(timeout=60)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ pub.publish({{"last": [1.5, None, {{"x": True}}]}}, "session_data")
 """
     reply = first.run.start(script=script(code), args=["a b", 3])
     assert reply.status == ocs.OK, reply.msg
-    reply = first.run.wait(timeout=20)
+    reply = first.run.wait(timeout=60)
     assert reply.status == ocs.OK, reply.msg
     session = reply.session
     assert session["success"] is True
@@ -155,7 +155,7 @@ def test_what_comes_just_before_the_end_counts(first, script):
     """The process ends at once after sending: the message arrives after its end."""
     code = f"{PUBLISHER}import os\npub.publish({{'last': 1}}, 'session_data')\nos._exit(4)\n"
     first.run.start(script=script(code))
-    session = first.run.wait(timeout=20).session
+    session = first.run.wait(timeout=60).session
     assert own(session) == {"last": 1}
     assert session["success"] is False
     assert "Script has finished with exit code 4" in texts(session)
@@ -172,14 +172,14 @@ time.sleep(0.5)
     in_root = script(code, directory=house.directory / "scripts")
     first.run.start(script=in_root, args=["first"])
     second.run.start(script=in_root, args=["second"])
-    sessions = [client.run.wait(timeout=20).session for client in (first, second)]
+    sessions = [client.run.wait(timeout=60).session for client in (first, second)]
     assert [own(session) for session in sessions] == [
         {"who": "first", "id": "first"},
         {"who": "second", "id": "crate2"},
     ]
     assert [session["data"]["_run"]["ignored_messages"] for session in sessions] == [0, 0]
     second.run.start(script=script(code))
-    session = second.run.wait(timeout=20).session
+    session = second.run.wait(timeout=60).session
     assert session["success"] is False
     assert "--script-root" in " ".join(texts(session))
     assert house.site.stop_agent("second") == 0
@@ -188,7 +188,7 @@ time.sleep(0.5)
 def test_output_goes_to_the_log_of_the_agent(house, first, script):
     code = "import sys; print('{brace} öut\\x1b[1m'); print('err', file=sys.stderr)"
     first.run.start(script=script(code, "talks.py"))
-    assert first.run.wait(timeout=20).session["success"]
+    assert first.run.wait(timeout=60).session["success"]
     logs = house.site.logs("first")
     assert "talks.py: {brace} öut\\x1b[1m\n" in logs
     assert "talks.py: err\n" in logs
@@ -197,17 +197,17 @@ def test_output_goes_to_the_log_of_the_agent(house, first, script):
 def test_output_goes_to_a_file(first, script, tmp_path):
     log = tmp_path / "out.log"
     first.run.start(script=script("print('hello')"), log=str(log))
-    assert first.run.wait(timeout=20).session["success"]
+    assert first.run.wait(timeout=60).session["success"]
     assert log.read_text() == "hello\n"
     first.run.start(script=script("print('hello')"), log=str(tmp_path / "no" / "out.log"))
-    session = first.run.wait(timeout=20).session
+    session = first.run.wait(timeout=60).session
     assert session["success"] is False
     assert "Cannot open the log file" in " ".join(texts(session))
 
 
 def test_missing_script_is_named(first, tmp_path):
     first.run.start(script=str(tmp_path / "missing.py"))
-    session = first.run.wait(timeout=20).session
+    session = first.run.wait(timeout=60).session
     assert session["success"] is False
     assert f"There is no script {tmp_path / 'missing.py'}" in texts(session)
 
@@ -219,7 +219,7 @@ def test_abort(first, script, way):
     # OCSClient calls a Task and waits for it; `run.abort` is the abort of the Task `run`
     reply = first.run.abort() if way == "run.abort" else first.abort()
     assert reply.status == ocs.OK, reply.msg
-    session = first.run.wait(timeout=5).session
+    session = first.run.wait(timeout=60).session
     assert session["status"] == "done"
     assert session["success"] is False
     assert "Script was ended by SIGTERM, after it was aborted" in texts(session)
@@ -238,7 +238,7 @@ def test_answers_of_an_ocs_agent(first, script):
     assert first.run.wait(timeout=0.1).status == ocs.TIMEOUT
     assert first.run.status().session["status"] == "running"
     assert first.run.abort().status == ocs.OK
-    assert first.run.wait(timeout=5).status == ocs.OK
+    assert first.run.wait(timeout=60).status == ocs.OK
     assert first.run.abort().status == ocs.ERROR
     assert first.abort().session["success"] is False
 
@@ -254,7 +254,7 @@ def test_session_data_arrive_after_the_router_was_restarted(own_house, script):
     client = house.site.client("first")
     code = f"{PUBLISHER}pub.publish({{'again': 1}}, 'session_data')"
     client.run.start(script=script(code))
-    assert own(client.run.wait(timeout=20).session) == {"again": 1}
+    assert own(client.run.wait(timeout=60).session) == {"again": 1}
 
 
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{WAITS}"
@@ -268,7 +268,7 @@ def test_sigterm_ends_the_script_and_then_the_agent(own_house, script, code):
     client.run.start(script=script(code))
     wait_until(lambda: "script.py: up" in house.site.logs("first"), what="the script's output")
     pid = started(client)
-    assert house.site.stop_agent("first", timeout=12) == 0
+    assert house.site.stop_agent("first", timeout=60) == 0
     assert gone(pid)
 
 
@@ -290,7 +290,7 @@ def test_sigterm_before_there_is_a_router(own_house):
     wait_until(lambda: "log_file is" in agent.output(), what="the agent's start")
     wait_until(lambda: takes_sigterm(agent.pid), what="the reactor's signal handler")
     agent.signal(signal.SIGTERM)
-    assert agent.wait(10) == 0
+    assert agent.wait(60) == 0
 
 
 def takes_sigterm(pid):
@@ -304,7 +304,7 @@ def takes_sigterm(pid):
 
 def test_a_wrong_option_is_one_line_and_status_2(own_house):
     agent = own_house(router=False).site.start_agent("wrong")
-    assert agent.wait(10) == 2
+    assert agent.wait(60) == 2
     (line,) = [line for line in agent.output().splitlines() if "/no/such/python" in line]
     assert line == "PysmurfController: --python /no/such/python: there is no such program"
     assert "Traceback" not in agent.output()

@@ -105,7 +105,7 @@ def test_operations_answer_as_ocs_agents_should(sqlite_monitor: Monitor) -> None
     assert client.run.start(nonsense=1)[0] == error
     assert client.rescan.abort()[0] == error  # not running
     assert client.run.stop()[0] == ok
-    assert client.run.wait(timeout=20)[0] == ok
+    assert client.run.wait(timeout=60)[0] == ok
     assert client.run.status().session["success"] is True
     assert client.rescan(path=str(sqlite_monitor.data)).session["success"] is False
     assert client.run.start()[0] == ok
@@ -194,7 +194,7 @@ def test_register_values_of_the_last_second_are_published_at_the_stop(
         sqlite_monitor.wait_for("messages_metadata", 1)
         publisher.publish({"path": "late", "value": 77, "type": "int"}, "metadata")
         sqlite_monitor.client.run.stop()
-        sqlite_monitor.client.run.wait(timeout=20)
+        sqlite_monitor.client.run.wait(timeout=60)
     wait_until(lambda: "77.0" in json.dumps(heard()), 10)
 
 
@@ -235,7 +235,7 @@ def router_outage(monitor: Monitor, seconds: tuple[float, ...]) -> None:
                 # Row by row, while there is no router; this also paces them over the outage.
                 wait_until(monitor.all_in_table(registered), 10, period=0.1)
             monitor.site.start_router()
-            monitor.site.wait_joined(MONITOR, timeout=10)
+            monitor.site.wait_joined(MONITOR)
             monitor.wait_for("files_registered", registered, timeout=10)
             assert monitor.session_data()["troubles"] == []
     assert monitor.client.run.status().session["status"] == "running"
@@ -269,7 +269,7 @@ def test_sigterm_ends_it_in_time_with_everything_on_disk(sqlite_monitor: Monitor
     with sqlite_monitor.publisher() as publisher:
         for number in range(200):
             publisher.register_file(sqlite_monitor.write(f"{number}"), "t")
-    status = sqlite_monitor.site.stop_agent(MONITOR, timeout=10)
+    status = sqlite_monitor.site.stop_agent(MONITOR, timeout=60)
     assert status in (0, -signal.SIGTERM)
     sqlite_monitor.start()
     sqlite_monitor.wait_for("files_spooled", 0)

@@ -150,7 +150,7 @@ def test_a_slow_subscriber_costs_only_itself_and_is_counted(context) -> None:
             publishers.publish(readouts(10, first=first))
             sent = first + 10 - 1000
             wait_until(lambda sent=sent: len(heard) >= sent - 50, 20)  # no faster than `quick`
-        reader.join(30)
+        reader.join(60)
         assert heard == list(range(1000, 1000 + count))  # of which nothing was dropped
         assert publisher.overflows == 1  # of the slow one, which read nothing
         assert publishers.numbers()["publisher_overflows"] == 1
@@ -234,7 +234,7 @@ def test_a_listener_wakes_up_who_waits_when_it_is_closed() -> None:
     waiting = threading.Thread(target=lambda: found.append(listener.get_readout()))
     waiting.start()
     listener.close()
-    waiting.join(10)
+    waiting.join(60)
     assert found == [None]
     SSReadoutListener(port=free_port(), ip=LOOPBACK).close()  # never started
 

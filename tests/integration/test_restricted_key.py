@@ -75,7 +75,7 @@ def ssh(sshd: Sshd) -> list[str]:
 
 def test_the_key_runs_no_command(sshd: Sshd, tmp_path: Path) -> None:
     command = [*ssh(sshd), f"{sshd.user}@{LOOPBACK}", f"touch {tmp_path}/made"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode != 0
     assert "rrsync" in done.stderr
     assert not (tmp_path / "made").exists()
@@ -90,6 +90,6 @@ def test_the_key_writes_and_deletes_nothing(sshd: Sshd, source: Path, options: l
         [*rsync, str(PAGE), there],
         [*rsync, "--remove-source-files", there, f"{source.parent.parent}/taken/"],
     ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode != 0
     assert len(list(source.parent.iterdir())) == 2

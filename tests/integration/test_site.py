@@ -147,7 +147,7 @@ def test_nothing_runs_after_ctrl_c_or_kill_of_the_program(tmp_path, end):
             assert program.stdout.readline() == b"ready\n"
             running = processes_of(program.pid, 4)
             os.killpg(program.pid, end)  # as the terminal does for Ctrl-C
-            program.wait(20)
+            program.wait(60)
         finally:
             program.kill()
     wait_until(lambda: all_ended(running), what="the end of all processes")

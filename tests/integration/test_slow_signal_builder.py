@@ -165,7 +165,7 @@ def test_operations_answer_as_ocs_agents_should(sqlite_camera: Camera) -> None:
     assert not success
     assert "native" in text
     assert client.acq.stop()[0] == ocs.OK
-    assert client.acq.wait(timeout=20)[0] == ocs.OK
+    assert client.acq.wait(timeout=60)[0] == ocs.OK
     assert client.acq.status().session["success"] is True
     assert not done(client.new_file())[0]
     assert client.acq.start()[0] == ocs.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -50,7 +51,10 @@ class Ear(threading.Thread):
                 self.messages.append(self._socket.recv())
         self._socket.close()
 
-    def stop(self) -> None:
+    def stop(self, after: int = 0) -> None:
+        """Hear no more, once it has heard so many readouts or has waited long enough for them."""
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: len(self.readouts()) >= after, 5, "all readouts")
         self._stopping.set()
         self.join()
 
@@ -99,7 +103,7 @@ def streaming(directory: Path, *, ear: bool = True, **changed) -> Iterator[SlowS
         finally:
             stream.stop()
             if ear:
-                stream.ear.stop()
+                stream.ear.stop(stream.numbers()["readouts_published"])
 
 
 def hears(stream: SlowSignalStream) -> bool:

@@ -77,9 +77,9 @@ def test_commands_to_a_live_assembler(place: Workplace) -> None:
         assert place.control("roa-ctrl", "restart-pub") == "Unpaused readout publishing\n"
         assert place.control("roa-ctrl", "reset-count") == "Readout count reset\n"
         place.send_set()
-        numbers = [listener.get_readout(timeout=20).readout_number]
+        numbers = [listener.get_readout(timeout=60).readout_number]
         while len(numbers) < 20 or numbers[-1] != 10:  # the first ones were sent before
-            numbers.append(listener.get_readout(timeout=20).readout_number)
+            numbers.append(listener.get_readout(timeout=60).readout_number)
         assert numbers[-10:] == [*range(1, 11)]
     finally:
         listener.close()
@@ -304,7 +304,7 @@ def test_ssdatawriter_ends_with_yes_with_a_signal_and_at_the_end_of_input(
                 place.begins_a_file(f"data/{name}-*")
                 assert writer.poll() is None
                 end(writer)
-                assert writer.wait(20) == 0
+                assert writer.wait(60) == 0
             finally:
                 writer.kill()
         (path,) = place.directory.glob(f"data/{name}-*")
@@ -343,6 +343,6 @@ def test_ssdaq_and_the_example_listener(place: Workplace) -> None:
             assert len([line for line in lines if line.startswith("Readout number ")]) == 4
             assert lines.count(str(MODULES)) == 4
             ssdaq.send_signal(signal.SIGINT)
-            assert ssdaq.wait(20) == 0
+            assert ssdaq.wait(60) == 0
         finally:
             ssdaq.kill()

@@ -185,7 +185,7 @@ def test_its_listener_hears_what_ours_hears(peer: Peer, tmp_path: Path) -> None:
         wait_until(lambda: stream.numbers()["readouts_out"] == 400, 20)
         heard = ours.readouts()
         mark(stream, END)
-        process.wait(20)
+        process.wait(60)
         stream.stop()
     theirs = np.load(target)
     (path,) = (tmp_path / "files").iterdir()

@@ -143,7 +143,7 @@ def play(place: Workplace, directory: Path, outbound: int, remote: int) -> None:
             *("local", "outbound", "remote")
         }
         for listener in listeners:
-            assert listener.get_readout(timeout=10).data.shape == (32, 64)
+            assert listener.get_readout(timeout=60).data.shape == (32, 64)
         place.control("stop", "roa")
         place.control("stop", "dw")
     finally:

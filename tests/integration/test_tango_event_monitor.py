@@ -181,7 +181,7 @@ def test_operations_answer_as_ocs_agents_should(observatory: Observatory) -> Non
     assert done(client.add_devices(names=[PUBLISHER]))[0]  # a device stands for its server
     wait_until(lambda: len(observatory.data()["servers"]) == 2, 15)
     assert client.monitor.stop()[0] == ocs.OK
-    assert client.monitor.wait(timeout=20)[0] == ocs.OK
+    assert client.monitor.wait(timeout=60)[0] == ocs.OK
     assert client.monitor.status().session["success"] is True
     assert not done(client.query())[0]
     assert client.monitor.start()[0] == ocs.OK

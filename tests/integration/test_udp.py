@@ -171,7 +171,7 @@ class TestReception:
         settings = {"max_datagram": max_datagram, "receive_buffer": LARGE_BUFFER}
         with make(got, **settings) as receiver:
             with sender(receiver.port, count) as process:
-                assert process.wait(20) == 0
+                assert process.wait(60) == 0
             receiver.stop()
             stats = receiver.stats()
         numbers = [int(datagram) for datagram in got.datagrams]
@@ -187,7 +187,7 @@ class TestReception:
         count = 3000
         with make(got, receive_buffer=LARGE_BUFFER) as receiver:
             with sender(receiver.port, count) as one, sender(receiver.port, count) as other:
-                assert [one.wait(20), other.wait(20)] == [0, 0]
+                assert [one.wait(60), other.wait(20)] == [0, 0]
             receiver.stop()
             assert len(got.datagrams) + receiver.stats()["kernel_drops"] == 2 * count
         assert len(set(got.senders)) == 2
@@ -349,7 +349,7 @@ class TestKernelDrops:
         got.hold_back()
         with make(got, receive_buffer=4096) as receiver:
             sock.sendto(b"first", (HOST, receiver.port))
-            assert got.entered.wait(5)
+            assert got.entered.wait(60)
             for number in range(500):
                 sock.sendto(b"%d" % number, (HOST, receiver.port))
             dropped = receiver.stats()["kernel_drops"]
@@ -457,7 +457,7 @@ class TestLife:
         for _ in range(200):
             sock.sendto(b"x", (HOST, receiver.port))
         receiver.start()
-        assert begun.wait(5)
+        assert begun.wait(60)
         start = time.monotonic()
         receiver.stop(timeout=1.0)
         assert time.monotonic() - start < 1.0
@@ -469,7 +469,7 @@ class TestLife:
         receiver = make(got)
         receiver.start()
         sock.sendto(b"x", (HOST, receiver.port))
-        assert got.entered.wait(5)
+        assert got.entered.wait(60)
         receiver.stop(timeout=0.05)
         assert receiver.alive
         assert "did not stop in 0.05 s" in told[-1]

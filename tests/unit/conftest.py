@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from socs.testing import PATIENCE
+
 
 @pytest.fixture(scope="session")
 def _reactor() -> Iterator[Any]:
@@ -28,10 +30,10 @@ def pump(_reactor) -> Callable[..., Any]:
     """Let the reactor work until a condition holds, and return the condition's value."""
 
     def pump(condition: Callable[[], Any], timeout: float = 10.0, what: str = "") -> Any:
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PATIENCE * timeout
         while not (value := condition()):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {timeout} s for {what or condition}")
+                raise TimeoutError(f"waited {PATIENCE * timeout:g} s for {what or condition}")
             _reactor.iterate(0.01)
         return value
 

@@ -17,7 +17,7 @@ from socs.sim.camera_truth import DROPPED, CameraTruth
 def receiver() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
         made.bind(("0.0.0.0", 0))
-        made.settimeout(10)
+        made.settimeout(30)
         yield made
 
 

@@ -27,13 +27,13 @@ def test_worker_that_cannot_be_started_costs_an_attempt_not_the_reader(
         with monkeypatch.context() as patch:
             patch.setattr(subprocess, "Popen", no_process)
             readers.read([(str(path), None)], None, answers.put)
-            (answer,) = answers.get(timeout=10)
+            (answer,) = answers.get(timeout=60)
         assert isinstance(answer, NotReady)
         assert answer.cause == UNREADABLE
         wait_until(lambda: readers.files == 0, 10)
         assert readers.busy_for() == 0.0
         readers.read([(str(path), None)], None, answers.put)
-        (answer,) = answers.get(timeout=10)
+        (answer,) = answers.get(timeout=60)
         assert isinstance(answer, Found)
     finally:
         readers.kill()
@@ -51,7 +51,7 @@ def test_link_to_a_name_that_is_not_utf8_is_answered(tmp_path: Path) -> None:
     readers = FileReaders(DataRoots([root]), settle=0.0, workers=1, name="hash")
     try:
         readers.read([(str(root / "link" / "file"), None)], None, answers.put)
-        (answer,) = answers.get(timeout=10)
+        (answer,) = answers.get(timeout=60)
         assert isinstance(answer, NotReady)
         assert answer.cause == "attempts_outside_roots"
         assert answer.detail.isprintable()

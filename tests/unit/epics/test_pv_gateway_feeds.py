@@ -147,7 +147,7 @@ def test_who_replays_waits_until_there_is_room(feeds: Feeds) -> None:
     patient = threading.Thread(target=lambda: feeds.offer(patient=True))
     patient.start()
     waiting[0].callback(None)
-    patient.join(10)
+    patient.join(60)
     assert not patient.is_alive()
     assert feeds.counts == (1, 0)
     assert len(waiting) == module.MOST_WAITING + 1

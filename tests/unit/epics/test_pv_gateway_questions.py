@@ -46,7 +46,7 @@ def test_results_of_both_protocols_are_told() -> None:
     settings = SearchSettings(True, 50.0, 10, timeout=0.05, attempts=2)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", ports.ca))
-        server.settimeout(10)
+        server.settimeout(30)
         with questions(
             found, search=settings, search_addresses=["127.0.0.1"], ports=ports
         ) as asking:

@@ -271,6 +271,6 @@ Script([{sys.executable!r}, {str(script)!r}], dict(os.environ), None, die)
 reactor.run()
 """
     with psutil.Popen([sys.executable, "-c", code]) as parent:
-        assert parent.wait(10) == -signal.SIGKILL
+        assert parent.wait(60) == -signal.SIGKILL
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: not runs(pid), 3, "the end of the script")

@@ -29,7 +29,7 @@ def ear():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
         ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         ear.bind(("127.0.0.1", 0))
-        ear.settimeout(5)
+        ear.settimeout(30)
         yield ear
 
 

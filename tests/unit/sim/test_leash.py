@@ -45,7 +45,7 @@ def start(leash, tmp_path):
 
 def test_output_environment_and_exit_code(start, tmp_path):
     child = start("import os; print(os.environ['WORD']); raise SystemExit(7)", env={"WORD": "a"})
-    assert child.wait(10) == 7
+    assert child.wait(60) == 7
     assert not child.alive
     assert child.output() == "a\n"
     second = start("import sys; print('b', file=sys.stderr)")
@@ -91,7 +91,7 @@ def test_the_rest_of_a_group_ends_with_its_leader(start):
     child = start(FORKS)
     grandchild = int(wait_until(child.output))
     child.signal(signal.SIGTERM)
-    assert child.wait(10) == -signal.SIGTERM
+    assert child.wait(60) == -signal.SIGTERM
     wait_until(lambda: not runs(grandchild))
 
 
@@ -162,7 +162,7 @@ def test_watcher_is_told_of_start_and_end(start, monkeypatch):
     told = []
     monkeypatch.setattr(leash_module, "_tell", lambda watcher, line: told.append(line))
     child = start("")
-    child.wait(10)
+    child.wait(60)
     assert told == [b"+%d\n" % child.pid, b"-%d\n" % child.pid]
 
 

@@ -36,7 +36,7 @@ class Ear:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.socket.bind(("127.0.0.1", 0))
-        self.socket.settimeout(5)
+        self.socket.settimeout(30)
         self.port = self.socket.getsockname()[1]
 
     @property
@@ -299,7 +299,7 @@ def test_signals_end_it_with_the_truth(ear, tmp_path, number):
             wait_until(lambda: read_truth(truth_file).announced, 5, "truth about files")
             assert not read_truth(truth_file).finished
             source.send_signal(number)
-            assert source.wait(5) == 0
+            assert source.wait(60) == 0
         finally:
             source.kill()
     truth = read_truth(truth_file)

@@ -44,7 +44,7 @@ class Held(Keeps):
 
     def publish(self, readout: SSReadout) -> None:
         self.inside.set()
-        assert self.may.wait(20)
+        assert self.may.wait(60)
         super().publish(readout)
 
 
@@ -80,7 +80,7 @@ def test_a_slow_one_loses_what_finds_no_room() -> None:
     outlet = Outlet(held, room=4)
     outlet.start()
     outlet.put(readouts(1, 1))
-    assert held.inside.wait(20)  # it has taken the first
+    assert held.inside.wait(60)  # it has taken the first
     outlet.put(readouts(2, 3))
     outlet.put(readouts(5, 3))  # one of these finds room
     assert outlet.status()["queued"] == 4
@@ -96,7 +96,7 @@ def test_one_that_never_comes_back_is_left_behind() -> None:
     outlet = Outlet(held)
     outlet.start()
     outlet.put(readouts(1, 5))
-    assert held.inside.wait(20)
+    assert held.inside.wait(60)
     outlet.close(timeout=0.05)
     assert outlet.dropped == 4
     outlet.put(readouts(6, 2))

@@ -30,7 +30,7 @@ def test_what_finds_no_room_is_counted(tmp_path: Path, monkeypatch) -> None:
     class Slow:
         def write(self, text: bytes) -> int:
             inside.set()
-            assert may.wait(20)
+            assert may.wait(60)
             return len(text)
 
         def close(self) -> None: ...
@@ -39,7 +39,7 @@ def test_what_finds_no_room_is_counted(tmp_path: Path, monkeypatch) -> None:
         packets._file.close()
         packets._file = Slow()
         packets.put(decode(batch([packet(0, 0)])))
-        assert inside.wait(20)
+        assert inside.wait(60)
         for number in range(5):
             packets.put(decode(batch([packet(0, 10 * number)])))
         assert packets.dropped == 30

@@ -90,7 +90,7 @@ class TestImpairment:
 def receiver():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((LOOPBACK, 0))
-        sock.settimeout(5)
+        sock.settimeout(30)
         yield sock
 
 

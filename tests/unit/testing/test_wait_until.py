@@ -9,7 +9,7 @@ def test_returns_the_first_true_answer():
 
 
 def test_says_what_it_waited_for_and_the_last_answer():
-    with pytest.raises(TimeoutError, match=r"0\.02 s for rain; last answer: \[\]"):
+    with pytest.raises(TimeoutError, match=r"waited 0\.1 s for rain; last answer: \[\]"):
         wait_until(list, 0.02, "rain")
 
 
