@@ -9,8 +9,8 @@ from pathlib import Path
 
 from socs.closing import Closing
 from socs.errors import StorageUnavailable
+from socs.lines_file import LinesFile, reopen
 from socs.problems import Problems, printable
-from socs.tango.store.lines_file import LinesFile, reopen
 
 ROOM = 64 * 2**20  # bytes of lines that wait for a disk that refuses
 

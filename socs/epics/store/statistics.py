@@ -21,13 +21,13 @@ from typing import ClassVar
 
 import msgspec
 
+from socs import lines_file
 from socs.closing import Closing
 from socs.db.finished_files import FileKind
 from socs.epics.store.periodic import PeriodicFiles, PeriodicSettings
 from socs.errors import StorageUnavailable
+from socs.lines_file import LinesFile
 from socs.part_files import PART, part_of
-from socs.tango.store import lines_file
-from socs.tango.store.lines_file import LinesFile
 
 KIND = FileKind(action="epics_statistics", format="jsonl", marker_of=part_of)
 ENDING = ".jsonl"

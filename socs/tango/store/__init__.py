@@ -1,10 +1,11 @@
-"""What the event system did, in JSON Lines files (their lines: :mod:`socs.tango.lines`).
+"""What the event system did, in JSON Lines files (:mod:`socs.lines_file`).
 
-==================  ==============================================================================
-:mod:`.lines_file`  one file that grows by whole lines
-:mod:`.series`      file after file, with rotation, and what a crash left
-:mod:`.writer`      the same in a thread of its own, with a bounded queue
-==================  ==============================================================================
+Their lines: :mod:`socs.tango.lines`.
+
+===============  ==============================================================================
+:mod:`.series`   file after file, with rotation, and what a crash left
+:mod:`.writer`   the same in a thread of its own, with a bounded queue
+===============  ==============================================================================
 
 Nothing is imported here: a program that writes one file need not load a database's driver.
 """

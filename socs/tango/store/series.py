@@ -26,14 +26,14 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from socs import lines_file
 from socs.attempts import Attempts, each
 from socs.counters import Counters
 from socs.db.finished_files import FileKind, FinishedFile
 from socs.errors import ConfigError, StorageUnavailable
+from socs.lines_file import InUse, LinesFile, translated
 from socs.part_files import PART, part_of, sync_directory, take_name
 from socs.problems import Problems
-from socs.tango.store import lines_file
-from socs.tango.store.lines_file import InUse, LinesFile, translated
 
 ENDING = ".jsonl"
 MAX_NAMES = 10_000  # names tried for one file

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from socs import lines_file
 from socs.cli.tango_output import OutputFile
 from socs.cli.tango_tables import moment, print_poll
 from socs.errors import ConfigError, StorageUnavailable
-from socs.tango.store import lines_file
 from socs.tango.summary import Section
 
 SECTIONS = [

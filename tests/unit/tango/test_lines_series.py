@@ -1,7 +1,6 @@
-"""Files of lines: whole lines only, rotation, names, what a crash left, a disk that refuses."""
+"""Files of lines: rotation, names, what a crash left, a disk that refuses."""
 
 import errno
-import json
 import os
 from pathlib import Path
 
@@ -13,22 +12,14 @@ from socs.db.finished_files import FinishedFiles
 from socs.db.spool import Spool
 from socs.errors import ConfigError, StorageUnavailable
 from socs.part_files import part_of
-from socs.tango.store import lines_file, series
-from socs.tango.store.lines_file import InUse, create, reopen
+from socs.tango.store import series
 from socs.tango.store.series import KIND, LinesSeries, SeriesSettings
 from socs.tango.store.writer import LinesWriter
 from socs.testing import wait_until
+from tests.numbered_lines import full_after, line, numbers_in
 
 NOW = 1_800_000_000.25
 UTC = "20270115T080000Z"
-
-
-def line(number: int) -> bytes:
-    return json.dumps({"number": number}).encode()
-
-
-def numbers_in(path: Path) -> list[int]:
-    return [json.loads(text)["number"] for text in path.read_bytes().splitlines()]
 
 
 class Made:
@@ -58,94 +49,6 @@ class Made:
 @pytest.fixture
 def made(tmp_path):
     return Made(tmp_path)
-
-
-# -- one file -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("content", "kept", "torn"),
-    [
-        (b"", b"", False),
-        (b'{"a":1}\n', b'{"a":1}\n', False),
-        (b'{"a":1}\n{"b"', b'{"a":1}\n', True),
-        (b'{"a":1}\n{"b":2}', b'{"a":1}\n{"b":2}\n', False),
-        (b'{"a', b"", True),
-        (b'{"a":1}\n\0\0\0\0', b'{"a":1}\n', True),
-        (b'{"a":1}\n\0\0\0":2}\n{"c"', b'{"a":1}\n', True),
-        (b'{"broken\n{"b"', b'{"broken\n', True),  # lines of the peer stay
-    ],
-)
-def test_only_what_is_torn_is_cut_off(tmp_path, content, kept, torn):
-    path = tmp_path / "file"
-    path.write_bytes(content)
-    with reopen(path) as file:
-        assert (file.torn, file.size) == (torn, len(kept))
-        file.append(b'{"new":1}')
-    assert path.read_bytes() == kept + b'{"new":1}\n'
-
-
-def test_a_file_of_something_else_is_left_alone(tmp_path):
-    path = tmp_path / "letter"
-    path.write_bytes(b"Dear Sir,\nno")
-    with pytest.raises(ConfigError, match="no file of JSON lines"):
-        reopen(path)
-    assert path.read_bytes() == b"Dear Sir,\nno"
-
-
-def test_one_writer_at_a_time(tmp_path):
-    path = tmp_path / "file"
-    with create(path), pytest.raises(InUse, match="in use"):
-        reopen(path)
-    with pytest.raises(FileExistsError):
-        create(path)
-    reopen(path).close()
-
-
-def test_devices_and_pipes_will_do(tmp_path):
-    with reopen(Path("/dev/null"), truncate=True) as file:
-        file.append(b"{}")
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        with reopen(fifo) as file:
-            file.append(line(1))
-            file.append(line(2))
-            assert os.read(reader, 100) == line(1) + b"\n" + line(2) + b"\n"
-    finally:
-        os.close(reader)
-
-
-def full_after(monkeypatch, room: int) -> None:
-    """As a disk with ``room`` bytes left."""
-    pwrite = os.pwrite
-
-    def limited(file, data, place):
-        nonlocal room
-        if not room:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        done = pwrite(file, bytes(data)[:room], place)
-        room -= done
-        return done
-
-    monkeypatch.setattr(lines_file.os, "pwrite", limited)
-
-
-def test_a_line_that_does_not_fit_is_not_there_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    with create(path) as file:
-        file.append(line(1))
-        with monkeypatch.context() as patch:
-            full_after(patch, 5)
-            with pytest.raises(StorageUnavailable, match="No space left"):
-                file.append(line(2))
-            assert numbers_in(path) == [1]
-        file.append(line(3))
-    assert numbers_in(path) == [1, 3]
-
-
-# -- a series -------------------------------------------------------------------------------------
 
 
 def test_a_file_has_its_name_when_it_is_complete(made, tmp_path):
