@@ -17,13 +17,13 @@ from socs.cli.epics_capture import ANY, TABLES, Capture, CaptureSettings
 from socs.cli.epics_capture import Progress as Reading
 from socs.cli.epics_capture_report import report_of
 from socs.cli.epics_tables import APPLICATIONS, CLIENTS, EVENTS, SERVERS, event_line, section
-from socs.cli.output import DIGITS, escaped, json_line
-from socs.cli.tango_tables import moment, print_poll
+from socs.cli.output import DIGITS, escaped, json_line, moment
+from socs.cli.section_output import print_sections
 from socs.counters import EPICS_ACCOUNTS, EPICS_KNOWLEDGE, EPICS_TRACKS
 from socs.epics.port_options import add_port_options, ports_of
 from socs.epics.rows import Row
 from socs.options import seconds, whole
-from socs.tango.summary import Section
+from socs.sections import Section
 
 TOP, EVENTS_SHOWN = 20, 50
 LINE_PERIOD, BAR_PERIOD = 10.0, 0.1  # s between two lines or changes of the bar
@@ -90,7 +90,7 @@ def _run(args: argparse.Namespace) -> int:
         print(json_line(report))
     else:
         head = f"{moment(capture.began)} to {moment(capture.ended)}"
-        print_poll(head, sections(report, args.events))
+        print_sections(head, sections(report, args.events))
     return int(bool(capture.damaged))
 
 

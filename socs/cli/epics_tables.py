@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from socs.cli.output import DIGITS
-from socs.cli.tango_tables import moment
+from socs.cli.output import DIGITS, moment
 from socs.epics.rows import Row
-from socs.tango.summary import Section
+from socs.sections import Section
 
 PVS = ("name", "state", "protocol", "server", "requests", "last_asked", "last_seen", "changed")
 EVENTS = ("time", "kind", "subject", "what", "why")

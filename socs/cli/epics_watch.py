@@ -15,12 +15,12 @@ from rich.live import Live
 
 from socs.cli.epics_monitor import Monitor, SiteOfMonitor, add_site_options
 from socs.cli.epics_tables import EVENTS, event_line, section
-from socs.cli.output import escaped
-from socs.cli.tango_tables import drawn, moment, print_poll
+from socs.cli.output import escaped, moment
+from socs.cli.section_output import drawn, print_sections
 from socs.epics.rows import Row
 from socs.errors import NotAllowed, SocsError
 from socs.options import seconds, whole
-from socs.tango.summary import Section
+from socs.sections import Section
 
 Show = Callable[[str, Sequence[Section]], None]
 PERIOD, ROWS = 2.0, 10
@@ -168,7 +168,7 @@ def _count(measures: Mapping[str, Any], name: str) -> int:
 def _screen(*, live: bool) -> Iterator[tuple[Show, bool]]:
     """What shows the tables: one picture in the terminal, renewed in its place, or lines."""
     if not live:
-        yield print_poll, False
+        yield print_sections, False
         return
     with Live(console=Console(), auto_refresh=False, vertical_overflow="crop") as picture:
         yield lambda head, tables: picture.update(drawn(head, tables), refresh=True), True

@@ -9,11 +9,11 @@ from typing import Any
 from socs.cli.epics_asked import Asked, add_asked_options, asked
 from socs.cli.epics_search import every_row
 from socs.cli.epics_tables import EVENTS, event_line, section
-from socs.cli.output import escaped, json_line
-from socs.cli.tango_tables import moment, print_poll
+from socs.cli.output import escaped, json_line, moment
+from socs.cli.section_output import print_sections
 from socs.epics.rows import Row
 from socs.errors import NotAllowed
-from socs.tango.summary import Section
+from socs.sections import Section
 
 FACTS = ("valid", "requests", "first_asked", "last_asked", "first_seen", "last_seen", "changed",
          "searched", "answers", "misses")  # fmt: skip
@@ -48,7 +48,7 @@ def _run(args: argparse.Namespace) -> int:
         if args.json:
             print(json_line(known), flush=True)
         else:
-            print_poll(head(known), sections(known))
+            print_sections(head(known), sections(known))
     return int(unknown > 0)
 
 

@@ -130,6 +130,12 @@ def utc_of(ns: int) -> str | None:
     return f"{moment.isoformat(timespec='seconds')}.{rest // 1000:06}Z"
 
 
+def moment(utc: float) -> str:
+    """A UNIX time [s] for people."""
+    found = datetime.fromtimestamp(utc, timezone.utc).replace(tzinfo=None)
+    return found.isoformat(timespec="milliseconds") + "Z"
+
+
 def measured(value: float) -> float | None:
     """A number that was measured, as it is printed; None for NaN."""
     return None if math.isnan(value) else round(float(value), DIGITS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from socs.cli.output import json_line
+from socs.cli.output import json_line, moment
+from socs.cli.section_output import print_sections
 from socs.cli.tango_following import (
     Following,
     Polled,
@@ -14,12 +15,12 @@ from socs.cli.tango_following import (
     poll_settings,
     state_directory,
 )
-from socs.cli.tango_tables import moment, print_poll
 from socs.cli.tango_watch import add_names, add_timeout
 from socs.errors import SocsError
+from socs.sections import Section
 from socs.tango.counting import last_used
 from socs.tango.snapshot import Snapshot
-from socs.tango.summary import Section, path_of
+from socs.tango.summary import path_of
 
 TABLES = ("servers", "streams", "subscriptions", "not_connected")
 PERIOD = 3600.0  # s; there is no second poll
@@ -59,7 +60,7 @@ def _tell(followed: Following, polled: Polled, *, as_json: bool) -> int:
         sections = [
             Section(name, tuple(rows[name][0]), rows[name]) for name in TABLES if rows[name]
         ]
-        print_poll(head_of(polled, moment), sections)
+        print_sections(head_of(polled, moment), sections)
     missing = followed.poller.status()["unresolved"]
     return int(bool(missing) or any(sample.outcome != "ok" for sample in polled.samples))
 

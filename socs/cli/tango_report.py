@@ -7,16 +7,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from socs.cli.output import json_line
+from socs.cli.output import json_line, moment
+from socs.cli.section_output import print_sections
 from socs.cli.slow_signal_plot import FORMATS, write
 from socs.cli.slow_signal_source import extra
-from socs.cli.tango_tables import moment, print_poll
 from socs.errors import ConfigError, FileNotReady, PeerError, SocsError
 from socs.options import whole
+from socs.sections import Section
 from socs.tango.limits import MAX_LINE
 from socs.tango.lines import read_line
 from socs.tango.report import Report, told_by_count
-from socs.tango.summary import Section, Summary
+from socs.tango.summary import Summary
 
 LAST_EVENTS = 20
 MOST_ROWS = 10_000  # of each table as JSON
@@ -68,7 +69,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(json_line(_rows(report)))
     else:
-        print_poll(_head(report), _sections(report, args.events))
+        print_sections(_head(report), _sections(report, args.events))
     if args.plot is not None:
         _draw(report, args.plot)
     return 0

@@ -13,6 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from socs.cli.output import moment
+from socs.cli.section_output import drawn, print_sections
 from socs.cli.tango_following import (
     TIMEOUT,
     Following,
@@ -23,10 +25,10 @@ from socs.cli.tango_following import (
     state_directory,
 )
 from socs.cli.tango_output import OutputFile
-from socs.cli.tango_tables import drawn, moment, print_poll
 from socs.options import seconds
+from socs.sections import Section
 from socs.tango.lines import FORMATS, event_line, poll_line, ska_line
-from socs.tango.summary import Section, Summary
+from socs.tango.summary import Summary
 
 Show = Callable[[str, Sequence[Section]], None]
 
@@ -149,7 +151,7 @@ def watch(what: Watch) -> None:
         if what.output is not None:
             output = stack.enter_context(OutputFile(what.output, append=what.append))
         followed = stack.enter_context(following(settings))
-        show = stack.enter_context(_Screen()) if what.refresh else print_poll
+        show = stack.enter_context(_Screen()) if what.refresh else print_sections
         summary = Summary(followed.tracker)
         for polled in followed.polls():
             if output is not None:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
 
+from socs.sections import Row, Section
 from socs.tango.events import Event
 from socs.tango.names import parse_event, parse_server
 from socs.tango.track import EventTracker
 
 MOST_ROWS = 200  # of one section
-Row = Mapping[str, Any]
-
-
-class Section(NamedTuple):
-    """A table with a title. ``left_out``: rows for which there is no room."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[Row]
-    left_out: int = 0
-
 
 PUBLISHED = ("stream", "published", "rate", "number", "readers")
 RECEIVED = ("subscriber", "stream", "received", "lost", "missed", "behind", "rate", "status")

@@ -5,7 +5,7 @@ from contextlib import suppress
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from socs.cli.tango_tables import moment
+from socs.cli.output import moment
 from socs.errors import PeerError
 from socs.tango.lines import poll_line, read_line, ska_line
 from socs.tango.report import Report

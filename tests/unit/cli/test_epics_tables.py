@@ -12,7 +12,7 @@ from socs.cli import epics_monitor, epics_search, epics_who
 from socs.cli.epics_asked import moment_of
 from socs.cli.epics_events import Following
 from socs.cli.epics_tables import EVENTS, PVS, event_line, readable, section
-from socs.cli.tango_tables import print_poll
+from socs.cli.section_output import print_sections
 from socs.epics.rows import event_row
 from socs.epics.track.events import (
     CA,
@@ -62,7 +62,7 @@ def test_times_and_numbers_are_written_for_people():
 def test_control_characters_never_reach_the_terminal():
     out = io.StringIO()
     event = event_line(event_row(PvEvent(T0, "FOUND", "c", {"s": "\x1b[2J"}, 1, b"A\x1b\n")))
-    print_poll("head", [section("events", EVENTS, [event])], out)
+    print_sections("head", [section("events", EVENTS, [event])], out)
     assert "\x1b" not in out.getvalue()
     assert len(out.getvalue().splitlines()) == 4
 

@@ -4,7 +4,7 @@ import io
 import json
 from datetime import datetime
 
-from socs.cli.output import as_text, print_one, print_rows
+from socs.cli.output import as_text, moment, print_one, print_rows
 
 ROW = {
     "id": 7,
@@ -98,3 +98,7 @@ def test_a_backslash_is_told_from_an_escape():
     assert as_text("a\n") == "a\\n"
     assert as_text("\ud800") == "\\\\ud800"  # cannot be written as UTF-8
     assert as_text("größe Ω") == "größe Ω"
+
+
+def test_moments_are_in_utc():
+    assert moment(1_800_000_000.25) == "2027-01-15T08:00:00.250Z"

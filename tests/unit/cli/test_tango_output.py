@@ -1,68 +1,14 @@
-"""Polls as tables in a terminal and as lines in a pipe; the file that polls go to."""
+"""The file that polls go to: lines wait while its disk refuses them."""
 
 import errno
-import io
 import os
-import re
 from pathlib import Path
 
 import pytest
 
 from socs import lines_file
 from socs.cli.tango_output import OutputFile
-from socs.cli.tango_tables import moment, print_poll
 from socs.errors import ConfigError, StorageUnavailable
-from socs.tango.summary import Section
-
-SECTIONS = [
-    Section(
-        "times [us]",
-        ("subscriber", "lost", "rate", "missed"),
-        [
-            {"subscriber": "dserver/[bold]x\x1b[2J", "lost": 12, "rate": 0.123, "missed": None},
-            {"subscriber": "dserver/b", "lost": 0, "rate": 1e6, "missed": 3},
-        ],
-        left_out=7,
-    )
-]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_pipe_gets_lines_with_tabs():
-    out = io.StringIO()
-    print_poll("now", SECTIONS, out)
-    assert out.getvalue().splitlines() == [
-        "*** now",
-        "times [us]",
-        "\tsubscriber\tlost\trate\tmissed",
-        "\tdserver/[bold]x\\x1b[2J\t12\t0.1\t",
-        "\tdserver/b\t0\t1000000.0\t3",
-        "\t(7 more)",
-    ]
-
-
-def test_a_terminal_gets_tables(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("TERM", "xterm")
-    out = Terminal()
-    print_poll("now", SECTIONS, out)
-    text = re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())
-    assert "\x1b" not in text
-    assert re.search(r"subscriber +lost +rate +missed", text)
-    assert re.search(r"dserver/\[bold\]x\\x1b\[2J +12 +0.1", text)
-    assert "times [us]" in text
-    assert "(7 more)" in text
-
-
-def test_moments_are_in_utc():
-    assert moment(1_800_000_000.25) == "2027-01-15T08:00:00.250Z"
-
-
-# -- the file -------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""What a poll of Tango servers told: rich tables in a terminal, plain lines in a pipe."""
+"""Tables with titles as a command prints them: drawn in a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
 from typing import Any, TextIO
 
 from rich import box
@@ -13,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from socs.cli.output import as_text
-from socs.tango.summary import Row, Section
+from socs.sections import Row, Section
 
-STYLES = {
+STYLES = {  # of rows, by their severity or status
     "error": "bold red",
     "warning": "yellow",
     "stalled": "bold red",
@@ -25,7 +24,7 @@ STYLES = {
 NUMBERS = (int, float)
 
 
-def print_poll(head: str, sections: Sequence[Section], out: TextIO | None = None) -> None:
+def print_sections(head: str, sections: Sequence[Section], out: TextIO | None = None) -> None:
     """Print ``head`` and the sections, and have it out at once."""
     out = out or sys.stdout
     if out.isatty():
@@ -79,9 +78,3 @@ def _style(row: Row) -> str:
 def shown(value: Any) -> str:
     """A value as text; floats with one digit after the point."""
     return f"{value:.1f}" if isinstance(value, float) else as_text(value)
-
-
-def moment(utc: float) -> str:
-    """A UNIX time [s] for people."""
-    found = datetime.fromtimestamp(utc, timezone.utc).replace(tzinfo=None)
-    return found.isoformat(timespec="milliseconds") + "Z"
