@@ -11,6 +11,7 @@ from socs.db import options as db_options
 from socs.db.registrar import RowConstants
 from socs.db.spool import DEFAULT_QUOTA
 from socs.options import MIB
+from socs.wire.options import add_allow_sender, add_receive_buffer
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         metavar="ADDRESS",
         help="IPv4 address to listen on; 0.0.0.0 for all interfaces (default %(default)s)",
     )
-    group.add_argument(
-        "--allow-sender",
-        nargs="+",
-        default=[],
-        metavar="NETWORK",
-        help="networks whose datagrams are taken, e.g. 10.0.1.0/24 (default: all)",
-    )
+    add_allow_sender(group)
     group.add_argument(
         "--data-root",
         nargs="+",
@@ -85,14 +80,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         help="directories below which announced files may be read (default /data); give each file "
         "server one, for one that hangs holds up the files of its directory only",
     )
-    group.add_argument(
-        "--receive-buffer",
-        type=float,
-        default=32,
-        metavar="MIB",
-        help="receive buffer asked of the kernel [MiB] (default %(default)s); granted up to "
-        "net.core.rmem_max",
-    )
+    add_receive_buffer(group, StreamSettings.receive_buffer / MIB)
     group.add_argument(
         "--settle-time",
         type=float,

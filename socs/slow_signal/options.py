@@ -11,13 +11,14 @@ from typing import Any
 
 from socs.db import options as db_options
 from socs.errors import ConfigError
-from socs.options import MIB, mebibytes, numbers, parse_bool, seconds, whole
+from socs.options import MIB, numbers, parse_bool, seconds, whole
 from socs.slow_signal.builder import BuilderSettings
 from socs.slow_signal.layout import MODULES
 from socs.slow_signal.publish import LOCAL, MODES, PublisherSettings
 from socs.slow_signal.readout import MESSAGES
 from socs.slow_signal.settings import StreamSettings, WriterSettings, read_configuration
 from socs.slow_signal.store import LAYOUTS
+from socs.wire.options import add_allow_sender, add_receive_buffer
 
 PUBLISH = "127.0.0.101:5555"
 NOWHERE = "none"
@@ -135,19 +136,8 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
         metavar="ADDRESS",
         help=f"IPv4 address to listen on (default: {CONFIGURED}{stream.listen_ip}, all interfaces)",
     )
-    group.add_argument(
-        "--allow-sender",
-        nargs="+",
-        metavar="NETWORK",
-        help="networks whose packets are taken, e.g. 10.0.1.0/24 (default: all)",
-    )
-    group.add_argument(
-        "--receive-buffer",
-        type=mebibytes,
-        metavar="MIB",
-        help="receive buffer asked of the kernel [MiB] (default: "
-        f"{CONFIGURED}{stream.receive_buffer // MIB}); granted up to net.core.rmem_max",
-    )
+    add_allow_sender(group, None)
+    add_receive_buffer(group, None, f"{CONFIGURED}{stream.receive_buffer // MIB}")
     group.add_argument(
         "--relaxed-ip-range",
         type=parse_bool,

@@ -13,7 +13,8 @@ from socs.epics.port_options import add_port_options, ports_of
 from socs.epics.search.limiter import MOST_PER_SECOND
 from socs.epics.search.searcher import SearchSettings
 from socs.errors import naming
-from socs.options import MIB, mebibytes, parse_bool, seconds, whole
+from socs.options import MIB, parse_bool, seconds, whole
+from socs.wire.options import add_allow_sender, add_receive_buffer
 
 LIVE = "live"
 _CAP = f"with a hard cap of {MOST_PER_SECOND} for this process"
@@ -111,21 +112,8 @@ def _add_receiving(group: argparse._ArgumentGroup) -> None:
         metavar="ADDRESS",
         help="IPv4 address to which sockets are bound (default %(default)s, which broadcasts need)",
     )
-    group.add_argument(
-        "--allow-sender",
-        nargs="+",
-        default=[],
-        metavar="NETWORK",
-        help="networks whose datagrams are taken, e.g. 10.0.1.0/24 (default: all)",
-    )
-    group.add_argument(
-        "--receive-buffer",
-        type=mebibytes,
-        default=32.0,
-        metavar="MIB",
-        help="receive buffer asked of the kernel [MiB] (default %(default)g); granted up to "
-        "net.core.rmem_max",
-    )
+    add_allow_sender(group)
+    add_receive_buffer(group, GatewaySettings.receive_buffer / MIB)
     group.add_argument(
         "--networks",
         nargs="+",
