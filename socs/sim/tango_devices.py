@@ -182,7 +182,8 @@ class SimSubscriber(Device):
             name = parse_event(text)
         except Malformed as error:
             tango.Except.throw_exception("Sim_NoSuchEvent", str(error), "SimSubscriber")
-        proxy = tango.DeviceProxy(name.device)
+        host = f"tango://{name.authority}/" if name.authority else ""
+        proxy = tango.DeviceProxy(f"{host}{name.device}")
         number = proxy.subscribe_event(
             name.attribute, _SUBSCRIBED[name.event], self._callback(name), mode
         )

@@ -6,11 +6,12 @@ A condition is told of when it begins and when it ends, and not in between.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from socs.tango.events import Event, Phase, event
-from socs.tango.limits import PATIENCE
+from socs.tango.limits import MAX_SHOWN, PATIENCE
 from socs.tango.link import Link, Progress
-from socs.tango.names import EventName, ServerName
+from socs.tango.names import EventName
 from socs.tango.server import Sample, Server
 
 LASTING = ("backlog", "stalled", "unserved")  # those of the status of a link that are told of
@@ -29,6 +30,7 @@ class Reconciliation:
         self._told: dict[tuple[str, EventName], str] = {}  # conditions of subscribers' streams
         self._lacking: set[tuple[str, EventName]] = set()
         self._orphans: set[Link] = set()
+        self._hosts: dict[str, set[str]] = {}  # what the servers of each database call it
         self.totals = dict.fromkeys(
             (
                 "events_expected",
@@ -46,8 +48,7 @@ class Reconciliation:
     def add_server(self, server: Server) -> None:
         """There is one more server; links that wait for it find it."""
         self._by_path.setdefault(server.name.path, []).append(server)
-        for link in list(self._orphans):
-            self.attach(link)
+        self._adopt(server.name.path)
 
     def remove_server(self, server: Server) -> None:
         """A server is forgotten."""
@@ -62,7 +63,7 @@ class Reconciliation:
 
     def attach(self, link: Link) -> None:
         """Find the publisher of a link."""
-        publisher = self._find(link.entry.publisher)
+        publisher = self._find(link)
         former = self._publishers.get(link)
         self._publishers[link] = publisher
         if former is not None and former is not publisher:
@@ -87,15 +88,50 @@ class Reconciliation:
         """The server that publishes what a link is about; None if it is not monitored."""
         return self._publishers.get(link)
 
-    def _find(self, name: ServerName | None) -> Server | None:
-        """The server called so; of another authority, if that is the only one of its path."""
+    def _find(self, link: Link) -> Server | None:
+        """The server of this name, in the database that the link is to.
+
+        A link calls the database as its publisher does; we may call it otherwise. What a publisher
+        calls it is known from its streams, else what its neighbours call it is taken.
+        """
+        name = link.entry.publisher
         if name is None:
             return None
+        hosts = {name.authority, link.stream.authority}
         servers = self._by_path.get(name.path, [])
-        same = [server for server in servers if server.name.authority == name.authority]
-        if same or len(servers) == 1:
-            return (same or servers)[0]
+        for server in servers:
+            if hosts & server.own_hosts:
+                return server
+        silent = [server for server in servers if not server.own_hosts]
+        for server in silent:
+            ours = server.name.authority
+            if ours in hosts or hosts & self._hosts.get(ours, set()):
+                return server
+        if len(servers) == len(silent) == 1 and not self._hosts.get(silent[0].name.authority):
+            return silent[0]
         return None
+
+    def learn_hosts(self, server: Server, hosts: frozenset[str]) -> None:
+        """What a server calls its database has turned out: some links may be of another one."""
+        if not hosts or hosts == server.own_hosts:
+            return
+        server.own_hosts = hosts
+        known = self._hosts.setdefault(server.name.authority, set())
+        news = len(known) < MAX_SHOWN and not hosts <= known
+        if news:
+            known |= hosts
+        for each in chain.from_iterable(self._by_path.values()):
+            if each is server or (news and not each.own_hosts):
+                for link in list(each.readers):
+                    self.attach(link)
+        self._adopt(None if news else server.name.path)
+
+    def _adopt(self, path: str | None) -> None:
+        """Look for the publisher of links that wait for one of this name, or for any."""
+        for link in list(self._orphans):
+            name = link.entry.publisher
+            if name is not None and path in (None, name.path):
+                self.attach(link)
 
     # -- what the two sides tell ------------------------------------------------------------------
 

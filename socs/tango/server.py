@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from socs.tango.counting import Rate, Room, advance
 from socs.tango.events import Event, event
+from socs.tango.limits import MAX_SHOWN
 from socs.tango.link import Link
 from socs.tango.names import EventName, ServerName
 from socs.tango.performance import Performance
@@ -88,6 +90,7 @@ class Server:
         lacking: what it cannot connect to: polls in which that was told.
         readers: links of all servers to its streams.
         refused: names of its last reply for which there was no room.
+        own_hosts: what it calls its Tango database, ``host:port``; empty if it has not told yet.
     """
 
     def __init__(self, name: ServerName, now: float, attributes: Room) -> None:
@@ -104,6 +107,7 @@ class Server:
         self.readers: set[Link] = set()
         self.performance = Performance(attributes)
         self.endpoints: dict[str, str] = {}
+        self.own_hosts: frozenset[str] = frozenset()
         self.dialect = ""
         self._was_gone = False
 
@@ -183,3 +187,9 @@ class Server:
         for link in self.readers:
             link.publisher_restarted()
         return [event("restarted", "once", sample.ended, server=str(self.name), evidence=evidence)]
+
+
+def hosts_of(snapshot: Snapshot) -> frozenset[str]:
+    """What a server calls its Tango database, by the names of its streams; a few at most."""
+    hosts = dict.fromkeys(name.authority for name in snapshot.published)
+    return frozenset(islice(hosts, MAX_SHOWN))

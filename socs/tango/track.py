@@ -32,7 +32,7 @@ from socs.tango.limits import (
 )
 from socs.tango.names import parse_server
 from socs.tango.reconcile import Reconciliation
-from socs.tango.server import Sample, Server
+from socs.tango.server import Sample, Server, hosts_of
 from socs.tango.snapshot import Snapshot
 from socs.tango.states import OUTCOMES
 
@@ -125,6 +125,7 @@ class EventTracker:
         take_subscriptions(server, snapshot, sample, self._room, changes, first=first)
         over = take_lacking(server, snapshot, self._room, changes)
         server.refused = changes.refused
+        self._links.learn_hosts(server, hosts_of(snapshot))
         for link in changes.moved:
             self._links.attach(link)
         self._links.publisher_told(server, sample)

@@ -107,6 +107,18 @@ def test_names_of_another_database_have_its_authority(site, running, watch, tmp_
             assert watched.poller.status()["servers"] == servers
             identities = [each.identity.partition("@")[0] for each in watched.polls[-1].values()]
             assert sorted(identities) == sorted([str(site.pid("sub1")), str(other.pid("pub1"))])
+        # One that is called as one of ours, but is another one, is not taken for it.
+        stream = f"tango://{second.host}/sim/pub/1/value0.change"
+        site.call("sim/sub/1", "Subscribe", ["sim/pub/1/value0.change", stream])
+        with watch() as watched:
+            watched.poll(3)
+            rows = watched.tracker.reconciliation(10)
+            assert {row["stream"]: row["status"] for row in rows} == {
+                stream: "unwatched",
+                f"tango://{running[0].host}/sim/pub/1/value0.change": "level",
+            }
+            assert watched.news(0) == set()
+        site.call("sim/sub/1", "Init")
 
 
 def test_names_are_changed_and_servers_come_and_go(site, watch):
