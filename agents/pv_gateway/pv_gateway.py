@@ -16,7 +16,7 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
 from socs.agent import Reply, end_soon, line_logger, reply_of, run_agent, show_status
-from socs.epics.gateway.feeds import GatewayFeeds
+from socs.epics.gateway.feeds import LAST_WAIT, GatewayFeeds
 from socs.epics.gateway.gateway import Gateway
 from socs.epics.gateway.options import add_options, gateway_settings
 from socs.epics.ports import HIGHEST_PORT
@@ -63,7 +63,7 @@ class PVGateway:
         patient = self.settings.source is not None and self.settings.speed == 0
 
         def offer(summary: Summary) -> None:
-            self.feeds.offer(summary, gateway.counters, patient=patient)
+            self.feeds.offer(summary, gateway.under_way, patient=patient)
 
         gateway = Gateway(self.settings, offer, self._report)
         gateway.start()
@@ -122,14 +122,19 @@ class PVGateway:
         finally:  # nobody listens beside a second run
             ended = gateway.finished
             yield self.close()
+        status = yield deferToThread(gateway.status)  # with what became of the last summaries
+        session.data = {"timestamp": time.time(), **status}
+        session.degraded = bool(status["troubles"])
+        self.feeds.update(status["counters"], time.time())
         return True, f"{self.settings.source} is at its end" if ended else "Stopped listening"
 
     @inlineCallbacks
     def close(self) -> Any:
-        """Stop listening; the last summary says so."""
+        """Stop listening; the last summary says so, and the router may acknowledge it."""
         gateway = self.gateway
         if gateway is not None:
             yield deferToThread(gateway.stop)
+            yield deferToThread(gateway.under_way.finish, LAST_WAIT)
             if self.gateway is gateway:
                 self.gateway = None
 

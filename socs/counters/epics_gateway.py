@@ -110,12 +110,19 @@ EPICS_GATHERING_CONSERVATION = (
 
 EPICS_GATEWAY = (
     Counter("summaries_made", "messages", "one after the other, for monitors"),
-    Counter("summaries_published", "messages", "of these, handed to the router"),
+    Counter("summaries_published", "messages", "of these, acknowledged by the router"),
     Counter(
         "summaries_unpublished",
         "messages",
-        "of these, dropped as the router was away or too slow; monitors notice",
+        "of these, dropped as the router was away, too slow, or refused them; monitors notice",
         "see why the router is away; a monitor asks for all names anew afterwards",
+    ),
+    Counter(
+        "summaries_unacknowledged",
+        "messages",
+        "of these, given up: no word of the router in time, or before the end; it may have "
+        "published them",
+        "see why the router is slow or was lost; monitors notice what they have not got",
     ),
     Counter(
         "intervals_deaf",
@@ -132,6 +139,19 @@ EPICS_GATEWAY = (
     ),
 )
 
+# Not counted up but looked up.
+EPICS_GATEWAY_NOW = (
+    Counter("summaries_under_way", "messages", "made, of which it is not known what became"),
+)
+
 EPICS_GATEWAY_CONSERVATION = (
-    Conservation(("summaries_made",), ("summaries_published", "summaries_unpublished")),
+    Conservation(
+        ("summaries_made",),
+        (
+            "summaries_published",
+            "summaries_unpublished",
+            "summaries_unacknowledged",
+            "summaries_under_way",
+        ),
+    ),
 )

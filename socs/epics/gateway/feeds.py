@@ -8,27 +8,26 @@ feed            recorded  contents
                           counter of what was not heard or not told went up
 ==============  ========  ==========================================================================
 
-The router acknowledges each summary. Some may wait for that; further ones are dropped, as they are
-while there is no connection. Monitors see the gap.
+The router acknowledges each summary. Some may be under way at a time; further ones are dropped, as
+they are while there is no connection. Monitors see the gap.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from autobahn.wamp.types import PublishOptions
 from twisted.internet import reactor as _reactor
 
-from socs.counters import Counters
 from socs.epics.gateway.gateway import LOSSES
+from socs.epics.gateway.under_way import UnderWay
 from socs.epics.summary import Summary, encode
 
 TRAFFIC, RECORDED = "traffic", "pv_gateway"
-MOST_WAITING = 32  # summaries, of a megabyte at most
+MOST_WAITING = 32  # summaries under way, of a megabyte at most
 LONGEST_WAIT = 10.0  # s for an acknowledgement
+LAST_WAIT = 5.0  # s for those that are under way at the end
 RATES = {
     "requests": ("ca_requests", "pva_requests"),
     "datagrams": ("datagrams_gathered",),
@@ -52,41 +51,32 @@ class GatewayFeeds:
         self._agent = agent
         agent.register_feed(TRAFFIC)
         agent.register_feed(RECORDED, record=True)
-        self._room = threading.Condition()
-        self._waiting: dict[object, float] = {}  # since when, for each summary
         self._before: tuple[float, dict[str, int]] | None = None
 
-    def offer(self, summary: Summary, counters: Counters, *, patient: bool = False) -> None:
-        """Publish a summary, or drop and count it. From any thread but the reactor's.
+    def offer(self, summary: Summary, under_way: UnderWay, *, patient: bool = False) -> None:
+        """Publish a summary, or drop it. From any thread but the reactor's.
 
         Args:
             summary: what to publish.
-            counters: must have those of ``EPICS_GATEWAY``.
+            under_way: where it is, and is told what became of it.
             patient: wait until there is room.
         """
-        message, key = encode(summary), object()
-        with self._room:
-            late = time.monotonic() - LONGEST_WAIT
-            for other in [other for other, since in self._waiting.items() if since < late]:
-                del self._waiting[other]
-                counters.add("summaries_unpublished")
-            if patient:
-                self._room.wait_for(lambda: len(self._waiting) < MOST_WAITING, LONGEST_WAIT)
-            if len(self._waiting) >= MOST_WAITING:
-                counters.add("summaries_unpublished")
-                return
-            self._waiting[key] = time.monotonic()
-        reactor.callFromThread(self._publish, message, key, counters)
+        message = encode(summary)
+        under_way.give_up(LONGEST_WAIT)
+        if under_way.has_room(MOST_WAITING, LONGEST_WAIT if patient else 0.0):
+            reactor.callFromThread(self._publish, message, summary.number, under_way)
+        else:
+            under_way.became(summary.number, "summaries_unpublished")
 
-    def _publish(self, message: dict[str, Any], key: object, counters: Counters) -> None:
+    def _publish(self, message: dict[str, Any], number: int, under_way: UnderWay) -> None:
         def published(_: object) -> None:
-            self._done(key, "summaries_published", counters)
+            under_way.became(number, "summaries_published")
 
-        def lost(_: object) -> None:
-            self._done(key, "summaries_unpublished", counters)
+        def refused(_: object) -> None:
+            under_way.became(number, "summaries_unpublished")
 
         if not self._agent.is_attached():
-            lost(None)
+            refused(None)
             return
         feed = self._agent.feeds[TRAFFIC]
         try:
@@ -94,15 +84,9 @@ class GatewayFeeds:
                 feed.address, (message, feed.encoded()), options=ACKNOWLEDGED
             )
         except Exception as error:  # noqa: BLE001  autobahn has no family of errors; counted
-            lost(error)
+            refused(error)
             return
-        sent.addCallbacks(published, lost)
-
-    def _done(self, key: object, name: str, counters: Counters) -> None:
-        with self._room:
-            if self._waiting.pop(key, None) is not None:
-                counters.add(name)
-                self._room.notify()
+        sent.addCallbacks(published, refused)
 
     def begin(self) -> None:
         """Counters begin anew."""

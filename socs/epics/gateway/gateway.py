@@ -29,6 +29,7 @@ from socs.epics.gateway.listening import Handler, Listening
 from socs.epics.gateway.questions import Questions
 from socs.epics.gateway.replay import Replay
 from socs.epics.gateway.settings import GatewaySettings
+from socs.epics.gateway.under_way import UnderWay
 from socs.epics.networks import Networks
 from socs.epics.search.searcher import Priority
 from socs.epics.summary import Found, Summary, Told
@@ -42,11 +43,12 @@ TABLES = (
     c.UDP, c.CAPTURE, c.PCAP, c.EPICS_CA, c.EPICS_PVA, c.EPICS_HEARTBEATS,
     c.EPICS_GATHERING, c.EPICS_GATEWAY, c.EPICS_SEARCH, c.EPICS_ASKING,
 )  # fmt: skip
+EQUATIONS = (*c.EPICS_GATHERING_CONSERVATION, *c.EPICS_GATEWAY_CONSERVATION)
 # Counters whose movement means that something was not heard or not told.
 LOSSES = (
     "kernel_drops", "handler_errors", "socket_errors", "beacons_not_told", "answers_not_told",
     "heartbeats_not_told", "findings_not_told", "requests_nameless_fast", "requests_nameless_full",
-    "requests_sourceless", "summaries_unpublished", "gathering_errors",
+    "requests_sourceless", "summaries_unpublished", "summaries_unacknowledged", "gathering_errors",
 )  # fmt: skip
 
 DEAF = "no interface of these networks has a carrier"
@@ -60,13 +62,14 @@ class Gateway(Closing):
 
     Args:
         settings: see there.
-        on_summary: gets each summary, in order, from a thread of this. Counts it as
-            ``summaries_published`` or ``summaries_unpublished``.
+        on_summary: gets each summary, in order, from a thread of this. It tells `under_way` what
+            became of it, if anybody wants to know.
         report: gets lines for people, from any thread.
 
     Attributes:
         boot: drawn for this object.
         counters: of everything here, by name.
+        under_way: the summaries of which it is not known what became.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Gateway(Closing):
     ) -> None:
         self.settings, self.boot = settings, secrets.token_hex(8)
         self.counters = Counters(*TABLES)
+        self.under_way = UnderWay(self.counters)
         self._networks = Networks(settings.networks, "networks") if settings.networks else None
         self._on_summary, self._report = on_summary, report or log.info
         self._problems = Problems(self._report)
@@ -230,12 +234,19 @@ class Gateway(Closing):
                     return
                 for summary in summaries:
                     self._questions.heard(summary.beats)
-                    self.counters.add("summaries_made")
-                    self._on_summary(summary)
+                    self._hand_on(summary)
             except Exception as error:  # supervised: counted and reported, telling goes on
                 self.counters.add("gathering_errors")
                 if self._problems.report("telling", f"summary: {error!r}", time.monotonic()):
                     log.exception("a summary could not be made")
+
+    def _hand_on(self, summary: Summary) -> None:
+        self.under_way.begin(summary.number)
+        try:
+            self._on_summary(summary)
+        except Exception:
+            self.under_way.became(summary.number, "summaries_unpublished")
+            raise
 
     def _is_deaf(self) -> bool:
         """Does nothing reach us, so that silence says nothing."""
@@ -254,7 +265,7 @@ class Gateway(Closing):
             self._count()
             faults, self._gathering.faults = self._gathering.faults, {}
             now = self._now() if now is None else now
-            told = self._gathering.take(now, self.counters.snapshot(), last=last)
+            told = self._gathering.take(now, self.under_way.numbers(), last=last)
         for cause, example in faults.items():
             self._problems.report(cause, f"{cause}, last from {example}", time.monotonic())
         return told
@@ -326,7 +337,7 @@ class Gateway(Closing):
         with self._lock:
             gathering = self._gathering
             self._count()
-            numbers = self.counters.snapshot()
+            numbers = self.under_way.numbers()
         return {
             "gateway": self.settings.name,
             "boot": self.boot,
@@ -336,7 +347,7 @@ class Gateway(Closing):
             "epoch": gathering.epoch if gathering else 0,
             **self._questions.status(),
             "counters": numbers,
-            "unaccounted": imbalances(numbers, c.EPICS_GATHERING_CONSERVATION),
+            "unaccounted": imbalances(numbers, EQUATIONS),
             "troubles": self._troubles(numbers),
         }
 

@@ -23,15 +23,22 @@ class Gateway:
 
     def __init__(self, fails: bool = False) -> None:
         self.fails, self.finished, self.stopped = fails, False, 0
+        self.under_way, self.waited = self, 0
 
     def status(self) -> dict[str, Any]:
         if self.fails:
             raise RuntimeError("unforeseen")
         self.finished = True
-        return {"counters": {}, "troubles": ["one"]}
+        return {"counters": {"waited": self.waited}, "troubles": ["one"]}
 
     def stop(self) -> None:
         self.stopped += 1
+
+    def finish(self, timeout: float) -> None:
+        """Of the summaries under way."""
+        assert self.stopped, "the last summary comes before"
+        assert timeout > 0
+        self.waited += 1
 
 
 class Session:
@@ -52,7 +59,8 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> module.PVGateway:
     made = module.PVGateway.__new__(module.PVGateway)
     made.gateway = None
     made.settings = SimpleNamespace(source="traffic.pcap")
-    made.feeds = SimpleNamespace(update=lambda numbers, now: None)
+    made.recorded = []
+    made.feeds = SimpleNamespace(update=lambda numbers, now: made.recorded.append(numbers))
     return made
 
 
@@ -85,6 +93,12 @@ def test_it_ends_when_a_file_is_at_its_end(agent, monkeypatch) -> None:
     assert result == (True, "traffic.pcap is at its end")
     assert (session.status, session.degraded) == ("stopping", True)
     assert gateway.stopped == 1
+
+
+def test_the_last_data_tell_what_became_of_the_last_summaries(agent, monkeypatch) -> None:
+    session, _ = started(agent, Gateway(), monkeypatch)
+    assert session.data["counters"] == {"waited": 1}
+    assert [numbers["waited"] for numbers in agent.recorded] == [0, 1]
 
 
 def test_what_cannot_start_is_told(agent, monkeypatch) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from socs.counters import imbalances
-from socs.counters.epics_gateway import EPICS_GATHERING_CONSERVATION
 from socs.epics.applications.asking import AskingSettings
-from socs.epics.gateway.gateway import Gateway
+from socs.epics.gateway.gateway import EQUATIONS, Gateway
 from socs.epics.gateway.options import add_options, gateway_settings
 from socs.epics.gateway.settings import GatewaySettings
 from socs.epics.ports import EpicsPorts
@@ -43,9 +42,13 @@ class Running:
         self.lines: list[str] = []
         self.gateway = Gateway(
             GatewaySettings("g", **{"interval": 0.05} | settings),
-            self.told.append,
+            self.take,
             self.lines.append,
         )
+
+    def take(self, summary: Summary) -> None:
+        self.told.append(summary)
+        self.gateway.under_way.became(summary.number, "summaries_published")
 
     def __enter__(self) -> Running:
         self.gateway.start()
@@ -158,6 +161,30 @@ def test_a_defect_does_not_end_it() -> None:
         wait_until(lambda: len(running.told) > before, 10)
 
 
+def test_summaries_are_accounted_for_while_they_are_handed_on_and_when_that_fails() -> None:
+    class Looking(Running):
+        def take(self, summary: Summary) -> None:
+            status = self.gateway.status()
+            seen.append((status["unaccounted"], status["counters"]["summaries_under_way"]))
+            if not summary.number:
+                raise RuntimeError("unforeseen")
+            super().take(summary)
+
+    seen: list[tuple[dict[str, int], int]] = []
+    with Looking(ports=free_ports(), listen="sockets", address="127.0.0.1") as running:
+        wait_until(lambda: running.told, 10)
+    assert seen == [({}, 1)] * len(seen)
+    status = running.gateway.status()
+    numbers = status["counters"]
+    assert status["unaccounted"] == {}
+    assert (numbers["summaries_unpublished"], numbers["gathering_errors"]) == (1, 1)
+    assert numbers["summaries_published"] == len(running.told)
+    # In summaries, too: each was made after what it tells had been counted.
+    for before, summary in enumerate(running.told, 1):
+        assert not imbalances(summary.counters, EQUATIONS)
+        assert summary.counters["summaries_made"] == before
+
+
 def test_while_no_cable_is_there_monitors_are_told_nothing_and_then_of_a_gap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -225,7 +252,6 @@ def test_a_file_is_told_with_its_times(tmp_path: Path, speed: float) -> None:
     assert status["source"]["ended"]
     assert (status["troubles"], status["unaccounted"]) == ([], {})
     assert running.lines[-1] == f"{tmp_path / 'x.pcap'} is at its end"
-    assert not imbalances(status["counters"], EPICS_GATHERING_CONSERVATION)
     assert status["counters"]["pcap_datagrams"] == status["counters"]["datagrams_gathered"] == 22
 
 

@@ -23,7 +23,9 @@ from socs.counters import (  # noqa: E402
 )
 from socs.epics.gateway import feeds as module  # noqa: E402
 from socs.epics.gateway.gateway import LOSSES, TABLES  # noqa: E402
+from socs.epics.gateway.under_way import UnderWay  # noqa: E402
 from socs.epics.summary import Summary, decode  # noqa: E402
+from socs.testing import wait_until  # noqa: E402
 
 
 class Agent:
@@ -47,6 +49,17 @@ class Agent:
         self.published.append((topic, content))
         return self.answer()
 
+    def answers_later(self) -> list[Deferred[Any]]:
+        """What is to be answered, as it is published."""
+        waiting: list[Deferred[Any]] = []
+
+        def later() -> Deferred[Any]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        self.answer = later
+        return waiting
+
     def publish_to_feed(self, name: str, block: dict[str, Any]) -> None:
         assert name == "pv_gateway"
         self.recorded.append(block)
@@ -59,21 +72,28 @@ class Feeds:
         at_once = SimpleNamespace(callFromThread=lambda call, *args: call(*args))
         monkeypatch.setattr(module, "reactor", at_once)
         self.now = 1000.0
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
-        self.agent, self.counters = Agent(), Counters(EPICS_GATEWAY)
+        clock = SimpleNamespace(monotonic=lambda: self.now)
+        monkeypatch.setattr("socs.epics.gateway.under_way.time", clock)
+        self.agent, self.under_way = Agent(), UnderWay(Counters(EPICS_GATEWAY))
         self.feeds = module.GatewayFeeds(self.agent)
+        self.made = 0
 
     def offer(self, times: int = 1, **how: Any) -> None:
-        for number in range(times):
-            self.counters.add("summaries_made")
-            self.feeds.offer(Summary("g", "b", number, 0, 1.0, 2.0), self.counters, **how)
+        for _ in range(times):
+            summary = Summary("g", "b", self.made, 0, 1.0, 2.0)
+            self.made += 1
+            self.under_way.begin(summary.number)
+            self.feeds.offer(summary, self.under_way, **how)
 
     @property
-    def counts(self) -> tuple[int, int]:
-        return self.counters["summaries_published"], self.counters["summaries_unpublished"]
-
-    def is_balanced(self) -> bool:
-        return not imbalances(self.counters.snapshot(), EPICS_GATEWAY_CONSERVATION)
+    def counts(self) -> tuple[int, int, int, int]:
+        """Published, unpublished, unacknowledged, under way: together all that were made."""
+        numbers = self.under_way.numbers()
+        assert numbers["summaries_made"] == self.made
+        assert not imbalances(numbers, EPICS_GATEWAY_CONSERVATION)
+        (equation,) = EPICS_GATEWAY_CONSERVATION
+        published, unpublished, unacknowledged, under_way = map(numbers.get, equation.parts)
+        return published, unpublished, unacknowledged, under_way
 
 
 @pytest.fixture
@@ -83,7 +103,7 @@ def feeds(monkeypatch: pytest.MonkeyPatch) -> Feeds:
 
 def test_summaries_are_published_as_they_are(feeds: Feeds) -> None:
     feeds.offer(2)
-    assert feeds.counts == (2, 0)
+    assert feeds.counts == (2, 0, 0, 0)
     (topic, content), (_, second) = feeds.agent.published
     assert topic == "x.traffic"
     assert decode(content[0]).gateway == "g"
@@ -97,33 +117,26 @@ def test_without_a_connection_they_are_dropped(feeds: Feeds) -> None:
     feeds.offer(3)
     feeds.agent.attached = True
     feeds.offer()
-    assert feeds.counts == (1, 3)
-    assert feeds.is_balanced()
+    assert feeds.counts == (1, 3, 0, 0)
 
 
 def test_a_router_that_takes_nothing_is_not_sent_more_than_some(feeds: Feeds) -> None:
-    waiting: list[Deferred[Any]] = []
-
-    def later() -> Deferred[Any]:
-        waiting.append(Deferred())
-        return waiting[-1]
-
-    feeds.agent.answer = later
-    feeds.offer(module.MOST_WAITING + 5)
-    assert feeds.counts == (0, 5)
+    most, waiting = module.MOST_WAITING, feeds.agent.answers_later()
+    feeds.offer(most + 5)
+    assert feeds.counts == (0, 5, 0, most)
     waiting[0].callback(None)
-    waiting[1].errback(RuntimeError("lost"))
-    assert feeds.counts == (1, 6)
+    waiting[1].errback(RuntimeError("not authorized"))
+    assert feeds.counts == (1, 6, 0, most - 2)
     feeds.offer(3)
-    assert feeds.counts == (1, 7)
+    assert feeds.counts == (1, 7, 0, most)
     feeds.now += module.LONGEST_WAIT + 1  # given up
     feeds.offer()
-    assert feeds.counts == (1, 7 + module.MOST_WAITING)
+    assert feeds.counts == (1, 7, most, 1)
     for each in waiting[2:-1]:
         each.callback(None)  # too late: it is counted already
-    assert feeds.counts == (1, 7 + module.MOST_WAITING)
+    assert feeds.counts == (1, 7, most, 1)
     waiting[-1].callback(None)
-    assert feeds.is_balanced()
+    assert feeds.counts == (2, 7, most, 0)
 
 
 def test_what_cannot_be_sent_is_counted(feeds: Feeds) -> None:
@@ -132,25 +145,54 @@ def test_what_cannot_be_sent_is_counted(feeds: Feeds) -> None:
 
     feeds.agent.answer = lost
     feeds.offer()
-    assert feeds.counts == (0, 1)
+    assert feeds.counts == (0, 1, 0, 0)
+
+
+def test_a_summary_that_is_being_sent_is_under_way(feeds: Feeds) -> None:
+    seen = []
+
+    def look() -> Deferred[None]:
+        seen.append(feeds.counts)
+        return succeed(None)
+
+    feeds.agent.answer = look
+    feeds.offer(2)
+    assert seen == [(0, 0, 0, 1), (1, 0, 0, 1)]
 
 
 def test_who_replays_waits_until_there_is_room(feeds: Feeds) -> None:
-    waiting: list[Deferred[Any]] = []
-
-    def later() -> Deferred[Any]:
-        waiting.append(Deferred())
-        return waiting[-1]
-
-    feeds.agent.answer = later
-    feeds.offer(module.MOST_WAITING)
+    most, waiting = module.MOST_WAITING, feeds.agent.answers_later()
+    feeds.offer(most)
     patient = threading.Thread(target=lambda: feeds.offer(patient=True))
     patient.start()
+    wait_until(lambda: feeds.under_way.numbers()["summaries_under_way"] > most, 10)
+    assert feeds.counts == (0, 0, 0, most + 1)
     waiting[0].callback(None)
     patient.join(60)
     assert not patient.is_alive()
-    assert feeds.counts == (1, 0)
-    assert len(waiting) == module.MOST_WAITING + 1
+    assert feeds.counts == (1, 0, 0, most)
+    assert len(waiting) == most + 1
+
+
+def test_at_the_end_the_router_has_time_to_acknowledge(feeds: Feeds) -> None:
+    waiting = feeds.agent.answers_later()
+    feeds.offer(3)
+    end = threading.Thread(target=lambda: feeds.under_way.finish(60))
+    end.start()
+    for each in waiting:
+        each.callback(None)
+    end.join(60)
+    assert feeds.counts == (3, 0, 0, 0)
+
+
+def test_what_is_not_acknowledged_by_the_end_has_a_cause_of_its_own(feeds: Feeds) -> None:
+    waiting = feeds.agent.answers_later()
+    feeds.offer(3)
+    waiting[1].callback(None)
+    feeds.under_way.finish(0.0)
+    assert feeds.counts == (1, 0, 2, 0)
+    waiting[0].callback(None)  # too late
+    assert feeds.counts == (1, 0, 2, 0)
 
 
 def test_rates_and_losses_are_those_since_the_last_time(feeds: Feeds) -> None:
