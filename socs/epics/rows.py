@@ -15,6 +15,7 @@ from socs.epics.accounts.sources import Sources
 from socs.epics.applications.host_processes import HostProcesses, Mapped, Place
 from socs.epics.applications.interviews import Interview
 from socs.epics.knowledge.joining import Join
+from socs.epics.knowledge.polling import Polling
 from socs.epics.networks import host_text
 from socs.epics.track.applications import Application
 from socs.epics.track.beacons import Server
@@ -258,6 +259,18 @@ def gateway_row(name: str, join: Join) -> Row:
         "clock_offset": _number(-join.clock.measured),
         "clock_corrected": _number(join.clock.behind),
         "counters": dict(join.counters),
+    }
+
+
+def polling_row(polling: Polling) -> Row:
+    """How polling stands."""
+    progress = polling.progress
+    return {
+        "enabled": polling.enabled,
+        "running": polling.running,
+        "rounds": polling.rounds,
+        "outstanding": polling.outstanding,
+        "round": progress and vars(progress),
     }
 
 

@@ -7,7 +7,7 @@ requests are accounted for at once: each request for its name, its source, and t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,6 +218,15 @@ class Inventory:
         for column in self._columns():
             column[numbers] = 0
 
+    def set_back(self, now: float) -> None:
+        """The clock was set back, and shows ``now``: nothing happened later than that."""
+        columns: list[NDArray[Any]] = [getattr(self, name) for name in TIMES]
+        columns += [self.requesters.last, self.servers.first, self.servers.last]
+        known = [column[: self.end] for column in columns]
+        asked = [column[: self.sources.end] for column in (self.sources.first, self.sources.last)]
+        for times in [*known, *asked]:
+            times[times > now] = now
+
     def idle(self, before: float) -> NDArray[np.int64]:
         """Those that nobody asked for and no server answered for since ``before``."""
         end = self.end
@@ -259,6 +268,7 @@ COLUMNS = (
     "host_of",
     "port_of",
 )
+TIMES = ("first_asked", "last_asked", "first_seen", "last_seen", "searched", "changed")
 COUNTS = (
     "requests_valid",
     "requests_invalid",

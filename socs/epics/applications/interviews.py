@@ -215,6 +215,17 @@ class Interviews:
                 del self._parts[next(iter(self._parts))]
         return parts
 
+    def set_back(self, now: float) -> None:
+        """The clock was set back, and shows ``now``: nothing was asked later than that."""
+        self._look_at = -math.inf
+        for interview in [*self.names.values(), *self.lines.values()]:
+            interview.asked = min(interview.asked, now)
+            interview.told = min(interview.told, now)  # NaN stays: it must come first
+        for host in self._hosts.values():
+            host.changed = min(host.changed, now)
+            host.awaited = min(host.awaited, now + self.settings.again)
+            host.apart = min(host.apart, now + self.settings.lines_apart)
+
     def _changed(self, host: int, time: float) -> None:
         self._hosts.setdefault(host, _Host()).changed = time
         self._look_at = -math.inf

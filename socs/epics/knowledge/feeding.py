@@ -74,6 +74,10 @@ class Feeding:
     def _inventory(self) -> Inventory:
         return self._pvs.inventory
 
+    def clock_set(self) -> None:
+        """The clock was set."""
+        self._routes.clear()
+
     def names(self, summary: Summary, join: Join) -> None:
         """Names that have got numbers."""
         numbers = join.define(summary.first_name, self._numbers_of(summary.names))

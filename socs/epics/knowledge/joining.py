@@ -84,6 +84,7 @@ class Joined:
         requests_missed, datagrams_missed: in those, by the totals.
         apart: it does not follow on what was before: nobody listened between.
         clock_set: the gateway's clock was set.
+        undated: our clock was set before it.
     """
 
     refused: str = ""
@@ -92,6 +93,7 @@ class Joined:
     datagrams_missed: int = 0
     apart: bool = False
     clock_set: bool = False
+    undated: bool = False
 
 
 class Join:
@@ -124,6 +126,7 @@ class Join:
         self.live = self.finished = self.unknown = False
         self.missed = 0
         self._their_end = -math.inf
+        self._undated = False  # our clock was set since its last message
         self._totals: Mapping[str, int] = {"requests": 0, "datagrams": 0}
         self._old: deque[str] = deque(maxlen=OLD_BOOTS)
         self._most = most_numbers
@@ -156,8 +159,9 @@ class Join:
             missed=0 if first else missed,
             requests_missed=0 if first else _missed(summary, before, "requests"),
             datagrams_missed=0 if first else _missed(summary, before, "datagrams"),
-            apart=not same or broken,
+            apart=not same or broken or self._undated,
             clock_set=clock_set,
+            undated=self._undated,
         )
         self.missed += joined.missed
         if not same and summary.boot != self.boot:
@@ -166,6 +170,18 @@ class Join:
             self.clock.was_set()
         self._follow(summary, now, joined.apart)
         return joined
+
+    def our_clock_set(self, now: float) -> None:
+        """Our clock was set, and shows ``now``.
+
+        When that was which its next message tells is not known; nobody listened before its end.
+        """
+        self.clock.was_set()
+        self.ended = min(self.ended, now)
+        self.began, self.listening = min(self.began, now), min(self.listening, now)
+        self.refused = min(self.refused, now)
+        self.arrived = now
+        self._undated = bool(self.boot)
 
     def _believed(self, summary: Summary, now: float) -> bool:
         """Is this message, which came before, of the gateway as it is now."""
@@ -190,6 +206,8 @@ class Join:
         self._totals, self._their_end = summary.totals, summary.ended
         self.began = max(summary.began + self.clock.behind, self.ended)
         self.ended = max(summary.ended + self.clock.behind, self.began)
+        if self._undated:
+            self.began, self._undated = self.ended, False
         if apart:
             self.listening = self.began
         self.arrived, self.live, self.finished = now, not summary.last, summary.last

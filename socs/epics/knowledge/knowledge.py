@@ -198,6 +198,26 @@ class Knowledge:
             events += self.hosts.judge(self._ticked)
         return events + self.searches.tick(now)
 
+    def clock_set(self, by: float, now: float) -> list[Event]:
+        """Our clock was set, and shows ``now``, which is ``by`` more than before [s].
+
+        What is silent gets its time anew, and nobody listened until gateways report again.
+        """
+        self.applications.clock_set(by)
+        self.set_back(now)
+        for join in self.joins.values():
+            join.our_clock_set(now)
+        return [Event(now, "CLOCK_SET", "our clock was set", {"by": by})]
+
+    def set_back(self, now: float) -> None:
+        """Nothing that is known is later than ``now``, whatever the clock showed then."""
+        self._now, self._horizon = now, min(self._horizon, now)
+        self._ticked = min(self._ticked, now)
+        self._resynced.clear()
+        for part in (self.pvs, self.beacons, self.applications, self.searches, self.interviews):
+            part.set_back(now)
+        self._feeding.clock_set()
+
     def wants(self) -> list[Wish]:
         """What gateways should do. Each is told once."""
         wishes: list[Wish] = []
@@ -346,4 +366,6 @@ def _cause(join: Join, joined: Joined, before: _Before) -> str:
         return "first message"
     if join.boot != before.boot:
         return "it started anew"
+    if joined.undated:
+        return "our clock was set"
     return "messages are missing" if joined.apart else "its messages were only late"

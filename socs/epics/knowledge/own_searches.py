@@ -166,6 +166,16 @@ class OwnSearches:
             self._poll(now)
         return events
 
+    def set_back(self, now: float) -> None:
+        """The clock was set back, and shows ``now``: nothing is due later than from then on."""
+        settings = self._settings
+        again = now + settings.again_after
+        self._again = deque((min(due, again), name) for due, name in self._again)
+        until = now + settings.retry_after
+        self._refused = {name: min(each, until) for name, each in self._refused.items()}
+        self._searches.set_back(now)
+        self.polling.set_back(now)
+
     # -- what came of them ------------------------------------------------------------------------
 
     def _unasked(self, name: bytes, answers: Sequence[Answer], now: float) -> list[Event]:

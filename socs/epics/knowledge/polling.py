@@ -141,6 +141,10 @@ class Polling:
         for number in numbers.tolist():
             self._row_of.pop(number, None)
 
+    def set_back(self, now: float) -> None:
+        """The clock was set back, and shows ``now``: no round began or ended later than that."""
+        self.begun, self.ended = min(self.begun, now), min(self.ended, now)
+
     def _begin(self, now: float) -> None:
         known = self._pvs.inventory
         end = known.end

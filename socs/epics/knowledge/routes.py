@@ -24,6 +24,10 @@ class Routes:
         # A plain dict would take long to find its first key when many before were removed.
         self._last: OrderedDict[Hashable, tuple[str, float]] = OrderedDict()
 
+    def clear(self) -> None:
+        """The clock was set: which of two is later cannot be told any more."""
+        self._last.clear()
+
     def admits(self, sender: Hashable, gateway: str, time: float) -> bool:
         """Is what ``gateway`` heard of ``sender`` at ``time`` to be taken."""
         last = self._last.pop(sender, None)

@@ -157,6 +157,11 @@ class Searches:
             found.append(search.result())
         return found
 
+    def set_back(self, now: float) -> None:
+        """The clock was set back, and shows ``now``: no search began later than that."""
+        for search in self._open.values():
+            search.until = min(search.until, now + self._timeout)
+
     def _result(self, search: _Open) -> Searched | None:
         if search.awaited:
             return None

@@ -4,6 +4,7 @@
 :mod:`.monitor`        all of it, wired together; begin here
 :mod:`.options`        the options of the agent, and the settings that they make
 :mod:`.summary_queue`  messages of gateways that wait
+:mod:`.our_clock`      was our clock set
 :mod:`.turns`          a lock that goes round
 :mod:`.taking_up`      what was known at the end of the last run
 :mod:`.catch_up`       what happened after the snapshot of that

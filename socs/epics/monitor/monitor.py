@@ -27,14 +27,15 @@ from socs.epics.knowledge.wishes import Wish
 from socs.epics.monitor import measures
 from socs.epics.monitor.catch_up import ToldBefore
 from socs.epics.monitor.host_book import HostBook
+from socs.epics.monitor.our_clock import OurClock
 from socs.epics.monitor.pv_search import PvSearch
 from socs.epics.monitor.queries import Queries
 from socs.epics.monitor.store import MonitorStore, StoreSettings
-from socs.epics.monitor.summary_queue import DEFAULT_BYTES, Arrived, SummaryQueue
+from socs.epics.monitor.summary_queue import DEFAULT_BYTES, Arrived, ClockSet, SummaryQueue
 from socs.epics.monitor.taking_up import take_up
 from socs.epics.monitor.turns import Turns
 from socs.epics.monitor.upkeep import Upkeep
-from socs.epics.rows import Row, gateway_row
+from socs.epics.rows import Row, gateway_row, polling_row
 from socs.epics.search.searcher import Priority
 from socs.epics.summary import decode
 from socs.epics.track.events import Event
@@ -110,6 +111,7 @@ class PvMonitor(Closing):
         self._problems = Problems(report)
         self._queue = SummaryQueue(settings.queue_bytes)
         self.counters = self._queue.counters
+        self._clock = OurClock()
         self._turns = Turns()
         self._store = MonitorStore(settings.store, database, report)
         self.book = HostBook(database, self._expected_changed)
@@ -144,7 +146,13 @@ class PvMonitor(Closing):
 
     def put(self, gateway: str, message: object, now: float) -> None:
         """Take a message of ``gateway``'s feed, which came ``now`` (UNIX time [s]). Never waits."""
+        self._look_at_clock()
         self._queue.put(gateway, message, now)
+
+    def _look_at_clock(self) -> bool:
+        """Was our clock set? Then what comes from now on has other times than what waits."""
+        by = self._clock.was_set()
+        return bool(by) and self._queue.clock_set(by, time.time())
 
     # -- the way of the data --------------------------------------------------------------------
 
@@ -178,6 +186,11 @@ class PvMonitor(Closing):
         became, problem = "summaries_taken", ""
         events: list[Event] = []
         wishes: list[Wish] = []
+        if isinstance(arrived.message, ClockSet):
+            with self._turns:
+                events = parts.knowledge.clock_set(arrived.message.by, arrived.time)
+            self._pass_on(parts, events, wishes)
+            return
         try:
             summary = decode(arrived.message)
             if summary.gateway != arrived.gateway:
@@ -196,6 +209,8 @@ class PvMonitor(Closing):
         self._queue.done(arrived, became)
 
     def _tick(self, parts: _Parts) -> None:
+        if self._look_at_clock():
+            return  # that is taken first
         with self._turns:
             events = parts.knowledge.tick(self._queue.waits_since(time.time()))
             wishes = parts.knowledge.wants()
@@ -316,7 +331,7 @@ class PvMonitor(Closing):
                 raise NotAllowed("polling is off: see --poll, or the Task poll")
             else:
                 polling.poll_now()
-        return self._polling(self._there().knowledge)
+        return polling_row(polling)
 
     def snapshot_now(self) -> bool:
         """Write all that is known to a file; False if the disk refuses, as `status` tells."""
@@ -341,17 +356,6 @@ class PvMonitor(Closing):
             "gateways_blind_seconds": sum(blind),
             "summaries_queued": numbers["summaries_queued"],
             "summary_bytes_queued": numbers["summary_bytes_queued"],
-        }
-
-    def _polling(self, knowledge: Knowledge) -> Row:
-        polling = knowledge.searches.polling
-        progress = polling.progress
-        return {
-            "enabled": polling.enabled,
-            "running": polling.running,
-            "rounds": polling.rounds,
-            "outstanding": polling.outstanding,
-            "round": progress and vars(progress),
         }
 
     def numbers(self) -> dict[str, int]:
@@ -383,7 +387,7 @@ class PvMonitor(Closing):
                 found["gateways"] = [
                     gateway_row(name, join) for name, join in sorted(knowledge.joins.items())
                 ]
-                found["polling"] = self._polling(knowledge)
+                found["polling"] = polling_row(knowledge.searches.polling)
             troubles += self._parts.upkeep.troubles()
             found["measures"] = self._measures(knowledge, self._parts.rates)
         return self._store.status_with(

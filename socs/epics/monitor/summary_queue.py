@@ -25,6 +25,12 @@ class Arrived(NamedTuple):
     size: int
 
 
+class ClockSet(NamedTuple):
+    """Instead of a message: our clock was set, and shows so much more [s]."""
+
+    by: float
+
+
 class SummaryQueue:
     """Any thread may put and get. Nobody waits to put.
 
@@ -57,6 +63,17 @@ class SummaryQueue:
             self._changed.notify()
         return True
 
+    def clock_set(self, by: float, now: float) -> bool:
+        """Our clock was set, and shows ``now``, ``by`` more than before; to be taken in its turn.
+
+        Returns:
+            True.
+        """
+        with self._changed:
+            self._waiting.append(Arrived("", ClockSet(by), now, 0))
+            self._changed.notify()
+        return True
+
     def get(self, timeout: float) -> Arrived | None:
         """The message that waits longest; None if none comes in time. Tell `done` afterwards."""
         with self._changed:
@@ -66,6 +83,8 @@ class SummaryQueue:
 
     def done(self, arrived: Arrived, became: str) -> None:
         """What became of a message: the name of its counter."""
+        if isinstance(arrived.message, ClockSet):
+            return
         with self._changed:
             self.counters.add(became)
             self._queued -= 1

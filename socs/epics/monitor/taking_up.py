@@ -52,6 +52,7 @@ def take_up(
         tell(f"events of the last run cannot be looked up: {error}")
         events = store.waiting_since(moment)
     taken, told_before = catch_up(knowledge.pvs, knowledge.hosts, settings.track, events)
+    knowledge.set_back(time.time())  # it may have been written while the clock was ahead
     return TakenUp(knowledge, told_before, taken)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from socs.epics.decode.alive import Alive
 from socs.epics.decode.heartbeat import Heartbeat
@@ -161,6 +161,19 @@ class Applications:
                 events += self._notice(app, "silent", "no heartbeat for too long", told, now)
         self.conditions.tick(now)
         return events
+
+    def clock_set(self, by: float) -> None:
+        """The clock was set, and shows so much more: that much later all of them started."""
+        for app in self.known.values():
+            app.beat = replace(app.beat, begun=app.beat.begun + by)
+
+    def set_back(self, now: float) -> None:
+        """The clock was set back, and shows ``now``: nothing was heard later than that."""
+        for app in self.known.values():
+            app.first, app.heard = min(app.first, now), min(app.heard, now)
+            app.lost = min(app.lost, now)  # NaN, if it is not known, stays: it must come first
+            app.beat = replace(app.beat, begun=min(app.beat.begun, now))
+        self.conditions.set_back(now)
 
     def running(self, host: int) -> Iterator[Application]:
         """The applications of this host that are alive."""

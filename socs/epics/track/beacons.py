@@ -156,6 +156,17 @@ class Beacons:
         self.conditions.tick(now)
         return events
 
+    def set_back(self, now: float) -> None:
+        """The clock was set back, and shows ``now``: nothing was heard later than that."""
+        for server in self.servers.values():
+            # What is not known is NaN, which stays: it must come first.
+            for name in ("first", "heard", "started", "lost"):
+                setattr(server, name, min(getattr(server, name), now))
+            if server.numbering is not None:
+                server.numbering.at = min(server.numbering.at, now)
+                server.numbering.started = min(server.numbering.started, now)
+        self.conditions.set_back(now)
+
     def forget(self, key: Key) -> bool:
         """Forget a server that is lost; was there one."""
         server = self.servers.get(key)

@@ -32,6 +32,10 @@ class Conditions:
         """Forget what is over."""
         self._seen = {k: t for k, t in self._seen.items() if now - t <= self._ends_after}
 
+    def set_back(self, now: float) -> None:
+        """The clock was set back, and shows ``now``: nothing was seen later than that."""
+        self._seen = {key: min(time, now) for key, time in self._seen.items()}
+
     def present(self, kind: str) -> dict[Hashable, float]:
         """Subjects of this kind, and when each was seen last, UNIX time [s]."""
         return {subject: time for (each, subject), time in self._seen.items() if each == kind}

@@ -198,6 +198,12 @@ class Pvs:
         self._waiting = {key: each for key, each in self._waiting.items() if key[0] not in gone}
         self.inventory.forget(numbers)
 
+    def set_back(self, now: float) -> None:
+        """The clock was set back, and shows ``now``: nothing came later than that."""
+        waiting = self._waiting.items()
+        self._waiting = {key: (min(came, now), answer) for key, (came, answer) in waiting}
+        self.inventory.set_back(now)
+
     def _still_several(self, number: int) -> bool:
         """Is it a duplicate: when it was last asked for by some protocol, had it two servers.
 

@@ -127,6 +127,18 @@ def test_two_processes_of_one_identity():
     assert world.last().cause == "an earlier start still sends heartbeats"
 
 
+@pytest.mark.parametrize("by", [-3600.0, 3600.0])
+def test_restarts_are_seen_also_if_our_clock_was_set(by):
+    world = World()
+    run(world, T0 + 30, T0 + 300)
+    world.apps.clock_set(by)
+    world.apps.set_back(T0 + 273 + by)
+    assert world.beat(T0 + 274 + by, 9) == []  # the same again, another way
+    assert world.beat(T0 + 310 + by, 1, up=2, pid=200) == ["RESTARTED"]
+    (app,) = world.apps.known.values()
+    assert app.beat.begun == T0 + 308 + by
+
+
 def test_a_new_port_is_a_move_of_the_same_application():
     world = World()
     world.beat(T0 + 30, 1)

@@ -11,7 +11,7 @@ import pytest
 
 from socs import counters
 from socs.counters import EPICS_KNOWLEDGE_CONSERVATION, imbalances
-from socs.epics.accounts.inventory import InventoryLimits
+from socs.epics.accounts.inventory import TIMES, InventoryLimits
 from socs.epics.applications.interviews import InterviewSettings
 from socs.epics.knowledge.knowledge import KnowledgeSettings
 from socs.epics.knowledge.own_searches import OwnSearchSettings
@@ -519,6 +519,72 @@ def test_a_clock_that_is_wrong_is_told_and_corrected(clock, told):
     assert session.known.troubles() == [f"clock of gw is {told}; corrected"]
     new = next(event for event in session.events if event.kind == "NEW")
     assert new.time == pytest.approx(T0 + 0.5, abs=0.001)
+
+
+@pytest.mark.parametrize("same_host", [True, False])
+@pytest.mark.parametrize("by", [3600.0, -3600.0, 86_400.0, -30.0])
+def test_our_clock_is_set_and_nothing_but_what_is_gone_is_lost(by, same_host):
+    session = Session()
+    gateway, gone, stays = session["gw"], address(OTHER), address(SERVER)
+
+    def beacons(rounds, *hosts):
+        for _ in range(rounds):
+            number = 100 + int(session.now - session.set - T0) // 15
+            for host in hosts:
+                gateway.ca_beacon(session.now + 0.5, number, host)
+                count = number if host == stays else number + 7
+                gateway.heartbeat(
+                    session.now + 0.6, host, beat(count, 15 * count, cur=int(session.now))
+                )
+            gateway.answer(b"A", session.now + 0.5, SERVER)
+            session.go(15)
+
+    session.set = 0.0
+    session.go()
+    beacons(10, stays, gone)
+    assert sorted(set(session.kinds())) == ["DETECTED", "FOUND"]
+    before = len(session.events)
+    session.now += by
+    session.set = by
+    if same_host:
+        gateway.began += min(by, 0.0)  # a time that was, as it was shown before
+    else:
+        gateway.clock, gateway.began = -by, gateway.began + by
+    told = session.known.clock_set(by, session.now)
+    assert [(event.kind, event.evidence) for event in told] == [("CLOCK_SET", {"by": by})]
+    began = session.now
+    beacons(20, stays)
+    lost = [event for event in session.events[before:] if event.kind == "LOST"]
+    assert session.kinds(before) == ["LOST"] * 2
+    assert {event.host for event in lost} == {gone}
+    assert all(60 <= event.time - began <= 105 for event in lost)
+    (listens,) = [e for e in session.events[before:] if e.kind == "GATEWAY_LISTENS"]
+    assert listens.cause == "our clock was set"
+    # Answers are taken, and nothing is of a time to come.
+    known = session.known
+    number = known.inventory.names.number(b"A")
+    assert session.now - 20 < known.inventory.last_seen[number] <= session.now
+    assert known.numbers()["answers_late"] == 0
+    assert max(server.heard for server in known.beacons.servers.values()) <= session.now
+
+
+def test_what_was_known_of_a_time_to_come_is_of_now():
+    """As a snapshot has it that was written while the clock was ahead."""
+    session = Session()
+    assert session.begin() == "ONLINE"
+    session["gw"].ask([b"A"])
+    session["gw"].ca_beacon(session.now + 0.5, 3, address(SERVER))
+    session["gw"].heartbeat(session.now + 0.5, address(SERVER), beat(1, 1))
+    session.go()
+    known, now = session.known, T0 - 1000.0
+    known.set_back(now)
+    inventory = known.inventory
+    for name in TIMES:
+        assert getattr(inventory, name).max() <= now, name
+    assert inventory.servers.last.max() == inventory.requesters.last.max() == now
+    (server,), (app,) = known.beacons.servers.values(), known.applications.known.values()
+    assert (server.heard, server.numbering.at, math.isnan(server.lost)) == (now, now, True)
+    assert (app.heard, app.beat.begun, math.isnan(app.lost)) == (now, now, True)
 
 
 def test_a_gateway_that_is_not_configured_is_not_listened_to():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from socs.counters import EPICS_MONITOR_CONSERVATION, imbalances
-from socs.epics.monitor.summary_queue import LATE, SummaryQueue, size_of
+from socs.epics.monitor import our_clock
+from socs.epics.monitor.summary_queue import LATE, ClockSet, SummaryQueue, size_of
 from socs.epics.monitor.turns import Turns
 from socs.testing import wait_until
 
@@ -35,6 +38,39 @@ def test_messages_that_wait_for_long_are_a_trouble() -> None:
     assert "wait for 30 s" in trouble
     queue.done(queue.get(0), "summaries_taken")
     assert queue.troubles(130.0) == []
+
+
+def test_that_our_clock_was_set_is_told_in_its_turn_and_is_no_message() -> None:
+    queue = SummaryQueue(10_000)
+    queue.put("a", {}, 100.0)
+    assert queue.clock_set(-50.0, 51.0)
+    queue.put("a", {}, 52.0)
+    came = [queue.get(0) for _ in range(3)]
+    assert [(each.time, each.message) for each in came] == [
+        (100.0, {}),
+        (51.0, ClockSet(-50.0)),
+        (52.0, {}),
+    ]
+    for each in came:
+        queue.done(each, "summaries_taken")
+    numbers = queue.numbers()
+    assert (numbers["summaries_received"], numbers["summaries_queued"]) == (2, 0)
+    assert imbalances(numbers, EPICS_MONITOR_CONSERVATION) == {}
+
+
+def test_a_clock_that_is_set_is_noticed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = {"time": 1000.0, "monotonic": 5.0}
+    monkeypatch.setattr(our_clock.time, "time", lambda: shown["time"])
+    monkeypatch.setattr(our_clock.time, "monotonic", lambda: shown["monotonic"])
+    clock = our_clock.OurClock()
+    shown["time"], shown["monotonic"] = 1010.1, 15.0  # it goes a little too fast
+    assert clock.was_set() == 0.0
+    shown["time"] += 3600.0
+    assert clock.was_set() == pytest.approx(3600.0)
+    assert clock.was_set() == 0.0
+    shown["time"] -= 7200.0
+    assert clock.was_set() == pytest.approx(-7200.0)
+    assert clock.was_set() == 0.0
 
 
 def test_beyond_its_bytes_messages_are_dropped_and_counted() -> None:
