@@ -201,6 +201,8 @@ class Applications:
         self.counts["heartbeats_taken"] += 1
         last = app.beat
         noticed, cause = self._compare(last, beat)
+        if noticed == "older" and app.state == "LOST":
+            noticed, cause = "running", "the later start is silent, and an earlier one still runs"
         evidence = {"sequence": last.sequence, "new_sequence": beat.sequence}
         evidence |= {"run": last.run, "new_run": beat.run}
         if noticed == "older":
@@ -208,11 +210,12 @@ class Applications:
             if self.conditions.begins("DUPLICATE", beat.key, now):
                 return [self._event(app, "DUPLICATE", cause, evidence, now)]
             return []
-        if noticed == "running" and beat.sequence <= last.sequence:
+        same = beat.run == last.run
+        if noticed == "running" and same and beat.sequence <= last.sequence:
             self.counts["heartbeats_repeated"] += 1
             app.heard = now
             return self._notice(app, "running", cause, evidence, now)
-        if noticed == "running" and self._sight.saw(last.host, app.heard, now):
+        if noticed == "running" and same and self._sight.saw(last.host, app.heard, now):
             self.counts["heartbeats_missing"] += beat.sequence - last.sequence - 1
             app.missing += beat.sequence - last.sequence - 1
         app.beat, app.told, app.sender, app.heard = beat, told, sender, now

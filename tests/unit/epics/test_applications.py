@@ -127,6 +127,29 @@ def test_two_processes_of_one_identity():
     assert world.last().cause == "an earlier start still sends heartbeats"
 
 
+@pytest.mark.parametrize("kind", ["json", "alive"])
+def test_an_earlier_start_that_outlives_a_later_one(kind):
+    """Somebody starts an application a second time by mistake, and ends that one again."""
+    world = World()
+
+    def one(now, process):
+        begun = T0 + 1 if process == 1 else T0 + 61
+        count = int(now - begun) // 30 + 1
+        if kind == "alive":
+            return world.alive(now, count, started=begun)
+        return world.beat(now, count, up=now - begun, pid=process)
+
+    told = one(T0 + 30, 1)
+    for second in range(60, 1000, 10):
+        told += one(T0 + second, 1) if second % 30 == 0 else []
+        told += one(T0 + second, 2) if second % 30 == 10 and second < 200 else []
+        told += world.tick(T0 + second)
+    assert told == ["NEW", "RESTARTED", "DUPLICATE", "LOST", "RESUMED"]
+    assert world.told[-1].cause == "the later start is silent, and an earlier one still runs"
+    (app,) = world.apps.known.values()
+    assert (app.state, app.missing, world.apps.counts["heartbeats_missing"]) == ("ALIVE", 0, 0)
+
+
 @pytest.mark.parametrize("by", [-3600.0, 3600.0])
 def test_restarts_are_seen_also_if_our_clock_was_set(by):
     world = World()
