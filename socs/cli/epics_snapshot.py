@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class SnapshotAsked:
     @staticmethod
     def _newest(folder: Path) -> tuple[Inventory, Trackers, float] | None:
         snapshots = Snapshots(SnapshotSettings(folder), report=lambda text: None)
-        return snapshots.restore(SnapshotAsked._take)
+        return snapshots.restore(SnapshotAsked._take, time.time())
 
     @staticmethod
     def _take(columns: Columns) -> tuple[Inventory, Trackers, float]:

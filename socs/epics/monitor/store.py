@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -165,7 +166,7 @@ class MonitorStore:
     def restore(self, take: Callable[[Columns], T]) -> T | None:
         """What ``take`` makes of the last snapshot; see :meth:`Snapshots.restore`."""
         self.snapshots.recover()
-        return self.snapshots.restore(take)
+        return self.snapshots.restore(take, time.time())
 
     def told_since(self, moment: float) -> list[Event]:
         """Events told since a snapshot of that moment, in their order: stored ones, waiting ones.
@@ -252,7 +253,7 @@ class MonitorStore:
             StorageUnavailable: the spool's disk refuses.
         """
         numbers = self.numbers()
-        paths = self.snapshots.paths()
+        paths = self.snapshots.paths(time.time())
         return self.register.status_with(
             {
                 **monitor,

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from socs.part_files import PART, part_of
 
 KIND = FileKind(action="epics_snapshot", format="npz", marker_of=part_of)
 ENDING = ".npz"
+AHEAD = 3600.0  # s; a snapshot that is of a later time is of one to come
 _UTC = "%Y%m%dT%H%M%SZ"
 _TRACKERS, _TIME = "trackers", "time"
 
@@ -88,25 +90,36 @@ class Snapshots(PeriodicFiles[SnapshotSettings]):
         self._last = now
         done = self.recover() and self._attempt(lambda: self._write(columns, now))
         if done:
-            self._remove_old()
+            self._remove_old(now)
         return done
 
     def recover(self) -> bool:
         """Hand over what an earlier run, or a refusal, left; False if that failed."""
         return self._attempt(self._recover)
 
-    def paths(self) -> list[Path]:
-        """Complete snapshots, newest first."""
-        return [path for _, path in sorted(self._found(ENDING), reverse=True)]
+    def paths(self, now: float = math.inf) -> list[Path]:
+        """Complete snapshots, newest first.
 
-    def restore(self, take: Callable[[Columns], T]) -> T | None:
+        Those of a time to come were written while the clock was ahead, who knows when: they are the
+        last ones. ``now`` is the UNIX time [s]; if it is left out, no time is to come.
+        """
+
+        to_come = "~" if now == math.inf else _utc(now + AHEAD)
+
+        def newest(found: tuple[tuple[str, int], Path]) -> tuple[bool, tuple[str, int]]:
+            return found[0][0] <= to_come, found[0]
+
+        return [path for _, path in sorted(self._found(ENDING), key=newest, reverse=True)]
+
+    def restore(self, take: Callable[[Columns], T], now: float = math.inf) -> T | None:
         """What ``take`` makes of the newest snapshot that is whole; None if there is none.
 
         Args:
             take: raises `Malformed` if the columns do not fit, and is called with earlier ones
                 then; so it must begin with an inventory and trackers of its own each time.
+            now: see `paths`.
         """
-        for path in self.paths():
+        for path in self.paths(now):
             try:
                 return take(snapshot_file.read(path))
             except PeerError as error:
@@ -143,8 +156,8 @@ class Snapshots(PeriodicFiles[SnapshotSettings]):
                 self._finish(path, self._time_of(path))
                 self.counters.add("state_files_recovered")
 
-    def _remove_old(self) -> None:
-        for path in self.paths()[self._settings.keep :]:
+    def _remove_old(self, now: float) -> None:
+        for path in self.paths(now)[self._settings.keep :]:
             try:
                 path.unlink()
             except OSError as error:
@@ -164,7 +177,7 @@ class Snapshots(PeriodicFiles[SnapshotSettings]):
         return [((m[1], int(m[2])), self._settings.folder / m[0]) for m in matches]
 
     def _free_name(self, now: float) -> Path:
-        utc = datetime.fromtimestamp(now, timezone.utc).strftime(_UTC)
+        utc = _utc(now)
         for number in count():
             name = f"{self._settings.prefix}{utc}.{number}{ENDING}"
             path = self._settings.folder / name
@@ -175,3 +188,7 @@ class Snapshots(PeriodicFiles[SnapshotSettings]):
     def _time_of(self, path: Path) -> float:
         utc = path.name.removeprefix(self._settings.prefix).split(".")[0]
         return datetime.strptime(utc, _UTC).replace(tzinfo=timezone.utc).timestamp()
+
+
+def _utc(time: float) -> str:
+    return datetime.fromtimestamp(time, timezone.utc).strftime(_UTC)

@@ -144,6 +144,20 @@ def test_two_in_one_second_have_their_order(folder: Path) -> None:
     assert snapshots.restore(value_of) == 11
 
 
+def test_snapshots_of_a_clock_that_was_ahead_are_the_last_ones(folder: Path) -> None:
+    """They neither come back at each start, nor take the place of those that are written now."""
+    snapshots = Snapshots(SnapshotSettings(folder, keep=3, period=10))
+    year = 365 * 86_400.0
+    for n in range(3):
+        snapshots.write(simple(n), T0 + year + n)
+    assert snapshots.restore(value_of, T0) == 2, "there is nothing better"
+    for n in range(3, 6):
+        assert snapshots.write(simple(n), T0 + n)
+        assert snapshots.restore(value_of, T0 + n) == n
+    assert snapshots.restore(value_of, T0 - 1.0) == 5, "the clock was set back a little"
+    assert len(snapshots.paths()) == 3
+
+
 def test_no_snapshot_is_none(folder: Path) -> None:
     assert Snapshots(SnapshotSettings(folder)).restore(value_of) is None
     with pytest.raises(FileNotReady):
