@@ -118,6 +118,12 @@ TANGO_POLLING = (
         "at which a run that was killed had left performance monitoring on; switched off now",
     ),
     Counter(
+        "performance_renewed",
+        "servers",
+        "whose performance monitoring somebody else had switched off, and that measure again",
+        "let one monitor at a time measure a server: they take its samples from each other",
+    ),
+    Counter(
         "polling_callback_errors",
         "errors",
         "raised by what takes samples; polling goes on",

@@ -103,3 +103,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     repeated: int = 0
     mended: int = 0
     extra: dict[str, Any] = {}
+
+    @property
+    def measures(self) -> bool | None:
+        """Whether performance monitoring is on; None if nobody could tell by this reply."""
+        if self.pushes is not None or self.callbacks is not None:
+            return True
+        return False if self.published or self.subscriptions else None

@@ -183,6 +183,10 @@ def test_performance_monitoring_is_switched_on_and_off(site, watch, tmp_path):
         wait_until(lambda: monitored(site) == set())
         watched.poller.set_performance(True)
         wait_until(lambda: monitored(site) == {"pub1", "sub1"})
+        for name in ("pub1", "sub1"):  # another monitor ends
+            site.call(site.admin(name), "EnableEventSystemPerfMon", False)
+        watched.poll(3)
+        wait_until(lambda: monitored(site) == {"pub1", "sub1"})
         watched.poller.set_names(["sim/pub/1"])
         wait_until(lambda: monitored(site) == {"pub1"})
         watched.poller.set_performance(False)

@@ -108,7 +108,7 @@ class Child:
         workers = self._members.workers
         self._members.monitored = frozenset(wanted.on)
         for server in wanted.on:
-            if server in workers and not workers[server].monitors:
+            if server in workers and (server in wanted.again or not workers[server].monitors):
                 workers[server].monitor(True)
         for server in wanted.off:
             worker = workers.get(server) or self._chores.get(server)

@@ -30,10 +30,14 @@ class Poll(msgspec.Struct, tag=True):
 
 
 class Perf(msgspec.Struct, tag=True):
-    """Performance monitoring is to be on at some servers, and off at others."""
+    """Performance monitoring is to be on at some servers, and off at others.
+
+    ``again``: those of ``on`` where it is off, though it was switched on.
+    """
 
     on: list[str]
     off: list[str]
+    again: list[str] = []
 
 
 class Stop(msgspec.Struct, tag=True):

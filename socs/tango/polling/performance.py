@@ -7,7 +7,7 @@ from pathlib import Path
 
 from socs.counters import Counters
 from socs.errors import StorageUnavailable
-from socs.tango.limits import MAX_SHOWN
+from socs.tango.limits import MAX_SHOWN, PATIENCE
 from socs.tango.polling.lease import PerformanceLease
 from socs.tango.polling.messages import Perf, PerfDone
 
@@ -17,7 +17,7 @@ class PerformanceSwitch:
 
     Args:
         path: the file of the lease.
-        counters: has ``performance_cleaned``.
+        counters: has ``performance_cleaned`` and ``performance_renewed``.
         problem: gets a kind and a sentence when something goes wrong.
 
     Attributes:
@@ -32,6 +32,7 @@ class PerformanceSwitch:
         self._wanted = False
         self._sent: Perf | None = None
         self._failed = ""
+        self._off: dict[str, int] = {}  # found to be off though it was switched on: polls
         self.monitored: frozenset[str] = frozenset()
         self.left_on = self._lease.servers
         if self._lease.unreadable:
@@ -60,6 +61,13 @@ class PerformanceSwitch:
         if self._sent is not None and self._sent.off:
             self._sent = None
 
+    def seen(self, server: str, measures: bool | None) -> None:
+        """What an answer shows of a server; None if it does not show whether it is on."""
+        if server in self.monitored and measures is False:
+            self._off[server] = self._off.get(server, 0) + 1
+        else:
+            self._off.pop(server, None)
+
     def message(self, servers: Iterable[str], *, settled: bool) -> Perf | None:
         """What to tell the child, if it is not what it was told; the lease is written before.
 
@@ -79,10 +87,25 @@ class PerformanceSwitch:
         if not on and not off and not self.monitored:
             return None
         message = Perf(sorted(on), sorted(off))
-        if message == self._sent:
+        again = self._switched_off(on)
+        if message == self._sent and not again:
             return None
         self._sent = message
-        return message
+        return Perf(message.on, message.off, again)
+
+    def _switched_off(self, on: Collection[str]) -> list[str]:
+        """Of the servers at which it is to be on, those where somebody else switched it off."""
+        found = [name for name, polls in self._off.items() if polls >= PATIENCE and name in on]
+        if found:
+            self._counters.add("performance_renewed", len(found))
+            self._problem(
+                "renewed",
+                f"somebody else switched performance monitoring off at {len(found)} servers "
+                f"({_shown(found)}): it is switched on again",
+            )
+        for name in found:
+            del self._off[name]
+        return sorted(found)
 
     def restarted(self) -> None:
         """The child is another one, and knows nothing."""

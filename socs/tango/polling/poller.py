@@ -341,6 +341,8 @@ class Poller:
             except PeerError as error:
                 outcome, reason = "bad_reply", str(error)
                 self.counters.add(error.cause)
+            else:
+                self._performance.seen(answer.server, snapshot.measures)
         self._give(
             Sample(
                 answer.server,

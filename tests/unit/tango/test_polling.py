@@ -221,6 +221,23 @@ def test_what_was_left_on_is_switched_off_once_it_is_known_who_is_polled(path):
     assert PerformanceLease(path).servers == {"a"}
 
 
+def test_what_somebody_else_switched_off_is_switched_on_again(path):
+    counters, told = Counters(TANGO_POLLING), []
+    switch = PerformanceSwitch(path, counters, lambda *words: told.append(words))
+    switch.want(True)
+    switch.message(["a", "b"], settled=True)
+    switch.seen("a", False)  # was asked before
+    switch.done(PerfDone("a", True))
+    for measures in (False, True, False, None, False):  # one may have been asked before
+        switch.seen("a", measures)
+        assert switch.message(["a", "b"], settled=True) is None
+    switch.seen("a", False)
+    assert switch.message(["a", "b"], settled=True) == Perf(["a", "b"], [], ["a"])
+    assert switch.message(["a", "b"], settled=True) is None
+    assert counters["performance_renewed"] == 1
+    assert "switched performance monitoring off at 1 servers (a)" in told[0][1]
+
+
 def test_another_child_is_told_anew(switch):
     switch.want(True)
     message = switch.message(["a"], settled=True)
