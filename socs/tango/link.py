@@ -54,7 +54,7 @@ def _is_new_entry(before: Subscription, after: Subscription) -> bool:
     )
 
 
-class Told(NamedTuple):
+class PublisherReply(NamedTuple):
     """What the publisher told: its next number, None if it does not know the stream; and when."""
 
     number: int | None
@@ -72,7 +72,7 @@ class Judged(NamedTuple):
     top: int | None
     received: int
     begun: float
-    told: Told
+    told: PublisherReply
 
 
 class Link:
@@ -124,7 +124,7 @@ class Link:
         self._received_then = self.received  # when the publisher was asked last
         self._renumbered_at = 0.0
         self._strikes = 0
-        self._published: Told | None = None
+        self._published: PublisherReply | None = None
         self._judged: Judged | None = None
         self.behind = 0
 
@@ -235,7 +235,7 @@ class Link:
 
     def published(self, number: int | None, begun: float, ended: float) -> None:
         """The publisher's next ``number``, None if it does not know the stream."""
-        self._published = Told(number, begun, ended)
+        self._published = PublisherReply(number, begun, ended)
         if self._is_ahead(number, begun):
             self.publisher_restarted()  # nobody receives what was not yet pushed
         self._received_then = self.received
@@ -249,7 +249,7 @@ class Link:
     def publisher_gone(self, begun: float, ended: float) -> None:
         """There is no publisher: it pushes nothing."""
         if self._published is not None:
-            self._published = Told(self._published.number, begun, ended)
+            self._published = PublisherReply(self._published.number, begun, ended)
 
     def publisher_restarted(self) -> None:
         """The publisher counts from 1 again."""
@@ -331,7 +331,7 @@ class Link:
         self.behind = advance(at, top) or 0
         self._judged = Judged(top, self.entry.received, self.begun, told)
 
-    def _judge_unserved(self, told: Told) -> None:
+    def _judge_unserved(self, told: PublisherReply) -> None:
         twice = self._judged is not None and self._judged.top is None
         if self.status != "unserved":
             self.status = "unserved" if twice else "new"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from socs.counters import EPICS_ASKING, Counters
 from socs.epics.applications.asking import Asking, AskingSettings, Request
-from socs.epics.applications.conversations import Told
+from socs.epics.applications.conversations import Answered
 from socs.epics.decode.heartbeat import MOST_BYTES
 from socs.epics.networks import Networks, host_text
 from socs.epics.search.udp_thread import EVERYWHERE, SharedLimiter, UdpThread
@@ -40,7 +40,7 @@ class Asker(UdpThread):
     def __init__(
         self,
         settings: AskingSettings,
-        on_answers: Callable[[list[Told]], None],
+        on_answers: Callable[[list[Answered]], None],
         *,
         admit: Sequence[str] = (),
         limiter: SharedLimiter | None = None,

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from socs.epics.applications.conversations import (
+    Answered,
     Conversation,
     LinesConversation,
     NamesConversation,
-    Told,
     What,
 )
 from socs.epics.decode import heartbeat
@@ -122,7 +122,7 @@ class Asking:
         self._ready: deque[Conversation] = deque()  # of these, with a request to be sent
         self._describing: set[int] = set()  # hosts with a conversation about lines
         self._described: dict[int, float] = {}  # host: when its last one began; oldest first
-        self._told: list[Told] = []
+        self._told: list[Answered] = []
 
     def __len__(self) -> int:
         """Conversations without an outcome yet."""
@@ -206,7 +206,7 @@ class Asking:
         self._go_on(talk, talk.take(answer))
         self.tally.add("asking_answers", 1)
 
-    def tick(self, now: float) -> list[Told]:
+    def tick(self, now: float) -> list[Answered]:
         """What was told in conversations that have ended since the last call."""
         settings = self._settings
         for talk in list(self._running.values()):

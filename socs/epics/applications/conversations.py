@@ -32,7 +32,7 @@ ENDINGS = {
 
 
 @dataclass(frozen=True)
-class Told:
+class Answered:
     """What came of a conversation.
 
     Attributes:
@@ -67,7 +67,7 @@ class Conversation(ABC):
     """One conversation, of either kind.
 
     Args:
-        host, port, server: see `Told`.
+        host, port, server: see `Answered`.
         sequence: number of the last heartbeat.
         most: texts that are kept.
 
@@ -75,7 +75,7 @@ class Conversation(ABC):
         what: its kind.
         sequence: to be kept up to date; an old one is refused.
         offset: what is asked for next.
-        skipped, requests: see `Told`.
+        skipped, requests: see `Answered`.
         answers: how many came.
         handle: of the request under way.
         awaited: is an answer awaited; until when is in ``until`` [s].
@@ -112,12 +112,12 @@ class Conversation(ABC):
         """What is asked for cannot be read; can it go on without."""
 
     @abstractmethod
-    def told(self, ending: str) -> Told:
+    def told(self, ending: str) -> Answered:
         """What came of it."""
 
-    def _tell(self, texts: tuple[str, ...], ending: str, total: int) -> Told:
+    def _tell(self, texts: tuple[str, ...], ending: str, total: int) -> Answered:
         who = self.host, self.port, self.server
-        return Told(self.what, *who, texts, ending, total, self.skipped, self.requests)
+        return Answered(self.what, *who, texts, ending, total, self.skipped, self.requests)
 
 
 class NamesConversation(Conversation):
@@ -152,7 +152,7 @@ class NamesConversation(Conversation):
         """No: nobody knows how many names were in it."""
         return False
 
-    def told(self, ending: str) -> Told:
+    def told(self, ending: str) -> Answered:
         """See `Conversation`."""
         return self._tell(tuple(self._names), ending, self._total)
 
@@ -200,6 +200,6 @@ class LinesConversation(Conversation):
         self.skipped += 1
         return self.skipped <= MOST_SKIPPED
 
-    def told(self, ending: str) -> Told:
+    def told(self, ending: str) -> Answered:
         """See `Conversation`."""
         return self._tell(tuple(self._lines), ending, 0)

@@ -174,11 +174,11 @@ class ChannelInfo(Closing):
         missing = len(ask.questions)
         try:
             while missing:
-                told = inbox.get(timeout=max(0.0, deadline - time.monotonic()))
-                if told is None:
+                answer = inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+                if answer is None:
                     return ENDED
-                if told.info is not None:
-                    found[ask.questions[told.index]] = told.info
+                if answer.info is not None:
+                    found[ask.questions[answer.index]] = answer.info
                     missing -= 1
         except queue.Empty:
             return STUCK

@@ -21,7 +21,7 @@ import msgspec
 
 from socs import frames
 from socs.epics.cainfo.addresses import AddressLists, Destination, split_address
-from socs.epics.cainfo.messages import Ask, PvInfo, Question, Told, decode_ask, encode
+from socs.epics.cainfo.messages import Answer, Ask, PvInfo, Question, decode_ask, encode
 from socs.epics.cainfo.search import NameSearch
 from socs.errors import SocsError
 from socs.problems import printable
@@ -86,7 +86,7 @@ class Servers:
 class Child:
     """Answers questions until there are no more messages."""
 
-    def __init__(self, kinds: Mapping[str, type[Server]], tell: Callable[[Told], None]) -> None:
+    def __init__(self, kinds: Mapping[str, type[Server]], tell: Callable[[Answer], None]) -> None:
         self._kinds, self._tell = kinds, tell
         self._search = NameSearch(AddressLists.from_environ(os.environ))
         self._room = asyncio.Semaphore(SERVERS_AT_ONCE)
@@ -121,7 +121,7 @@ class Child:
             info.reason = printable(str(error))
         except Exception as error:  # noqa: BLE001  told as the reason; other names are asked all the same
             info.reason = printable(f"the answer could not be understood: {error!r}")
-        self._tell(Told(ask.number, index, msgspec.to_builtins(info)))
+        self._tell(Answer(ask.number, index, msgspec.to_builtins(info)))
 
     async def _fill(self, info: PvInfo, most_elements: int, servers: Servers) -> None:
         if not info.server:
@@ -147,7 +147,7 @@ async def _main(out: Any) -> None:
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     child = Child(kinds_of(sys.argv[1:]), lambda told: frames.send(out, encode(told)))
-    frames.send(out, encode(Told()))
+    frames.send(out, encode(Answer()))
     try:
         while True:
             head = await reader.readexactly(4)

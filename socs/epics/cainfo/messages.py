@@ -83,8 +83,8 @@ class Ask(msgspec.Struct):
     questions: list[Question]
 
 
-class Told(msgspec.Struct):
-    """From the child: all of one question. The first message of all has no ``info``."""
+class Answer(msgspec.Struct):
+    """From the child: what came of one question. The first message of all has no ``info``."""
 
     number: int = 0
     index: int = 0
@@ -93,4 +93,4 @@ class Told(msgspec.Struct):
 
 encode = msgspec.json.Encoder().encode
 decode_ask = msgspec.json.Decoder(Ask).decode
-decode_told = msgspec.json.Decoder(Told).decode
+decode_answer = msgspec.json.Decoder(Answer).decode

@@ -15,12 +15,12 @@ from contextlib import suppress
 import msgspec
 
 from socs import frames
-from socs.epics.cainfo.messages import Ask, Told, decode_told, encode
+from socs.epics.cainfo.messages import Answer, Ask, decode_answer, encode
 
 MODULE = "socs.epics.cainfo.child"
 PATIENCE = 1.0  # s that a killed process may take to die
 
-Inbox = queue.SimpleQueue[Told | None]
+Inbox = queue.SimpleQueue[Answer | None]
 
 
 class ChildProcess:
@@ -123,12 +123,12 @@ class ChildProcess:
         assert self._process.stdout is not None
         with suppress(OSError, msgspec.DecodeError), self._process.stdout as stream:
             while (frame := frames.receive(stream)) is not None:
-                told = decode_told(frame)
+                answer = decode_answer(frame)
                 self._ready.set()
                 with self._lock:
-                    inbox = self._inboxes.get(told.number)
+                    inbox = self._inboxes.get(answer.number)
                 if inbox is not None:
-                    inbox.put(told)
+                    inbox.put(answer)
         with self._lock:
             self.gone = True
             for inbox in self._inboxes.values():

@@ -13,7 +13,7 @@ from socs.closing import Closing
 from socs.counters import Counters
 from socs.epics.accounts.sources import Keys
 from socs.epics.applications.asker import Asker
-from socs.epics.applications.conversations import Told as Answered
+from socs.epics.applications.conversations import Answered
 from socs.epics.decode import heartbeat
 from socs.epics.gateway.settings import GatewaySettings
 from socs.epics.search.active import ActiveSearch

@@ -105,7 +105,7 @@ def test_a_row_that_moves_to_the_next_page_is_told_once():
     assert [row["name"] for row in epics_search.every_row(source, "search")] == [*"ABCDE"]
 
 
-class Told:
+class MonitorOfOneName:
     """A monitor that knows one name."""
 
     def ask(self, task, **params):
@@ -137,7 +137,7 @@ class Told:
 
 
 def test_who_puts_together_servers_applications_and_classes_of_clients(capsys):
-    known = epics_who.who(Told(), "A")
+    known = epics_who.who(MonitorOfOneName(), "A")
     (server,) = known["servers"]
     assert (server["state"], server["restarts"], server["application"]) == (
         *("ALIVE", 2, "ioc st.cmd"),

@@ -10,7 +10,7 @@ import pytest
 from socs.counters import Counters
 from socs.epics.accounts.sources import keys_of
 from socs.epics.applications.asking import AskingSettings
-from socs.epics.applications.conversations import Told as Answered
+from socs.epics.applications.conversations import Answered
 from socs.epics.decode import ca
 from socs.epics.gateway.gateway import TABLES
 from socs.epics.gateway.questions import Questions, parts_of
