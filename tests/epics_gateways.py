@@ -12,7 +12,7 @@ import numpy as np
 
 from socs.epics import summary as s
 from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
-from socs.epics.summary import Beat, Found, Summary, Told
+from socs.epics.summary import AnswerPart, Beat, Found, Summary
 from socs.epics.track.events import CA
 from tests.epics_packets import address
 from tests.epics_servers import SETTINGS, T0
@@ -54,7 +54,7 @@ class FakeGateway:
         self.answers: list[tuple] = []
         self.beats: list[Beat] = []
         self.found: list[Found] = []
-        self.told: list[Told] = []
+        self.told: list[AnswerPart] = []
 
     def restart(self, now: float) -> FakeGateway:
         """Another one in its place, from ``now`` on."""

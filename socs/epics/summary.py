@@ -129,8 +129,8 @@ class Found(msgspec.Struct, frozen=True, array_like=True):
     ended: float
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True):
-    """What an application answered when it was asked.
+class AnswerPart(msgspec.Struct, frozen=True, array_like=True):
+    """A part of what an application answered when it was asked; all of it, if it is short.
 
     Attributes:
         kind: ``names`` (its process variables) or ``lines`` (its host's sockets and processes).
@@ -200,7 +200,7 @@ class Summary:
     pva_beacons: Rows = field(default_factory=_nothing(PVA_BEACONS))
     beats: tuple[Beat, ...] = ()
     found: tuple[Found, ...] = ()
-    told: tuple[Told, ...] = ()
+    told: tuple[AnswerPart, ...] = ()
     totals: Mapping[str, int] = field(default_factory=lambda: {"requests": 0, "datagrams": 0})
     counters: Mapping[str, int] = field(default_factory=dict)
 
@@ -234,7 +234,7 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pva_beacons: bytes
     beats: tuple[Beat, ...]
     found: tuple[Found, ...]
-    told: tuple[Told, ...]
+    told: tuple[AnswerPart, ...]
     totals: dict[str, int]
     counters: dict[str, int]
 

@@ -39,9 +39,9 @@ from socs.epics.summary import (
     MOST_NAMES,
     REQUESTS,
     SOURCES,
+    AnswerPart,
     Beat,
     Summary,
-    Told,
     encode,
 )
 from socs.epics.track.events import CA
@@ -116,7 +116,7 @@ def messages(names: int) -> Iterator[dict[str, Any]]:
             Summary(
                 *(GATEWAY, boot, number, 1, began, ended),
                 beats=(Beat("json", ended, host, 9, json.dumps(beat).encode()),),
-                told=(Told("names", host, 9, tuple(map(name_of, of_server)), ended),),
+                told=(AnswerPart("names", host, 9, tuple(map(name_of, of_server)), ended),),
                 totals=totals,
             )
         )

@@ -16,7 +16,7 @@ from socs.epics.applications.conversations import ENDINGS, LARGEST, What
 from socs.epics.applications.host_processes import HostProcesses
 from socs.epics.decode.heartbeat import WITH_LINES, WITHOUT_NAMES, Heartbeat
 from socs.epics.knowledge.wishes import Ask
-from socs.epics.summary import Told
+from socs.epics.summary import AnswerPart
 from socs.epics.track.applications import Application, Applications
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.events import ApplicationEvent, Event, ServerEvent
@@ -172,7 +172,7 @@ class Interviews:
         if ask.what == "lines" and ask.host in self._hosts:
             self._hosts[ask.host].awaited = -math.inf
 
-    def told(self, told: Told, app: Application | None, time: float) -> None:
+    def told(self, told: AnswerPart, app: Application | None, time: float) -> None:
         """An application told something, or a part of it.
 
         Args:
@@ -198,7 +198,7 @@ class Interviews:
                 interview.told, interview.texts = time, parts.texts
                 interview.total = told.total
 
-    def _gathered(self, told: Told) -> _Parts | None:
+    def _gathered(self, told: AnswerPart) -> _Parts | None:
         """All parts up to this one; None if one is missing."""
         key = told.kind, told.host, told.port
         parts = self._parts.pop(key, None) or _Parts()

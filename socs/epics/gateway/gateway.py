@@ -32,7 +32,7 @@ from socs.epics.gateway.settings import GatewaySettings
 from socs.epics.gateway.under_way import UnderWay
 from socs.epics.networks import Networks
 from socs.epics.search.searcher import Priority
-from socs.epics.summary import Found, Summary, Told
+from socs.epics.summary import AnswerPart, Found, Summary
 from socs.problems import Problems
 from socs.wire.batch import Batch
 from socs.wire.carrier import has_carrier
@@ -318,7 +318,7 @@ class Gateway(Closing):
             if self._gathering is not None:
                 self._gathering.found(found)
 
-    def _on_told(self, told: list[Told]) -> None:
+    def _on_told(self, told: list[AnswerPart]) -> None:
         with self._lock:
             if self._gathering is not None:
                 self._gathering.told(told)

@@ -33,11 +33,11 @@ from socs.epics.summary import (
     MOST_ROWS,
     MOST_TEXT,
     PVA_BEACONS,
+    AnswerPart,
     Beat,
     Found,
     Rows,
     Summary,
-    Told,
 )
 from socs.epics.track.events import CA, PVA
 from socs.errors import PeerError
@@ -93,7 +93,7 @@ class Gathering:
         self._beats: list[Beat] = []
         self._beat_bytes = 0
         self._found: list[Found] = []
-        self._told: list[Told] = []
+        self._told: list[AnswerPart] = []
         self._begin_names()
         self._begin_sums()
 
@@ -180,7 +180,7 @@ class Gathering:
         """Results of our own searches."""
         self._keep(self._found, results)
 
-    def told(self, answers: Sequence[Told]) -> None:
+    def told(self, answers: Sequence[AnswerPart]) -> None:
         """What applications answered to our questions."""
         self._keep(self._told, answers)
 
@@ -379,7 +379,7 @@ class Gathering:
         summary.told, self._told = tuple(self._told[:several]), self._told[several:]
 
 
-def _fitting(told: Sequence[Told]) -> int:
+def _fitting(told: Sequence[AnswerPart]) -> int:
     """How many of these fit into one summary; one at least, if there are any."""
     size = 0
     for place, each in enumerate(told):

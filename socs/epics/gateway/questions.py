@@ -19,7 +19,7 @@ from socs.epics.gateway.settings import GatewaySettings
 from socs.epics.search.active import ActiveSearch
 from socs.epics.search.searcher import Outcome, Priority
 from socs.epics.search.udp_thread import SharedLimiter
-from socs.epics.summary import MOST_TEXT, Beat, Found, Told
+from socs.epics.summary import MOST_TEXT, AnswerPart, Beat, Found
 from socs.epics.track.events import CA, PVA
 from socs.errors import NotAllowed, PeerError
 
@@ -43,7 +43,7 @@ class Questions(Closing):
         self,
         settings: GatewaySettings,
         on_found: Callable[[list[Found]], None],
-        on_told: Callable[[list[Told]], None],
+        on_told: Callable[[list[AnswerPart]], None],
         *,
         report: Callable[[str], None],
         counters: Counters,
@@ -181,7 +181,7 @@ class Questions(Closing):
         self._on_told([part for each in answers for part in parts_of(each, now)])
 
 
-def parts_of(answered: Answered, now: float) -> Iterator[Told]:
+def parts_of(answered: Answered, now: float) -> Iterator[AnswerPart]:
     """What is told of a conversation that ended ``now``, in parts that fit into summaries.
 
     There is one at least, as also silence is told. Only the last one says how it ended.
@@ -189,7 +189,7 @@ def parts_of(answered: Answered, now: float) -> Iterator[Told]:
     texts, first = answered.texts, 0
     ends = [*_ends(texts), len(texts)]
     for end in ends:
-        yield Told(
+        yield AnswerPart(
             *(answered.what, answered.host, answered.port, texts[first:end], now),
             server=answered.server,
             ending=answered.ending if end == len(texts) else "",

@@ -16,7 +16,7 @@ from socs.epics.decode.ca import CA_BEACON
 from socs.epics.decode.pva import PVA_BEACON
 from socs.epics.knowledge.joining import Join
 from socs.epics.knowledge.routes import Routes
-from socs.epics.summary import Beat, Rows, Summary, Told
+from socs.epics.summary import AnswerPart, Beat, Rows, Summary
 from socs.epics.track.applications import Application, Applications
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.coverage import Coverage
@@ -143,7 +143,7 @@ class Feeding:
                 self.counts["beats_twice"] += 1
         return events
 
-    def told_names(self, told: Told, app: Application | None) -> None:
+    def told_names(self, told: AnswerPart, app: Application | None) -> None:
         """An application told names that it serves; ``app`` is which, if it is still there."""
         self.counts["names_told"] += len(told.texts)
         names = [text.encode("utf-8", "surrogateescape") for text in told.texts]

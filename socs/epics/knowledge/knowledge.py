@@ -33,7 +33,7 @@ from socs.epics.knowledge.joining import Join, Joined
 from socs.epics.knowledge.own_searches import OwnSearches, OwnSearchSettings
 from socs.epics.knowledge.wishes import Ask, Resync, Search, Wish
 from socs.epics.search.searcher import Priority
-from socs.epics.summary import Summary, Told
+from socs.epics.summary import AnswerPart, Summary
 from socs.epics.track.applications import Applications
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.coverage import Coverage
@@ -353,7 +353,7 @@ class Knowledge:
                 self.searches.server_changed((event.protocol, event.host, event.port))
             self.interviews.follow(event)
 
-    def _told(self, told: Told, join: Join) -> None:
+    def _told(self, told: AnswerPart, join: Join) -> None:
         app = self._feeding.application(told.host, told.port)
         if told.kind == "names":
             self._feeding.told_names(told, app)

@@ -299,7 +299,7 @@ def test_findings_wait_for_room_up_to_a_limit():
     heard = gathering(findings=s.MOST_ROWS + 1)
     found = s.Found(CA, b"A", (), 3, NOW, NOW)
     heard.found([found] * (s.MOST_ROWS + 3))
-    heard.told([s.Told("names", 1, 2, ("A",), NOW)])
+    heard.told([s.AnswerPart("names", 1, 2, ("A",), NOW)])
     assert len(only(heard.take(NOW)).found) == s.MOST_ROWS
     assert heard.tally.counts["findings_not_told"] == 2
     later = only(heard.take(NOW))
@@ -308,7 +308,7 @@ def test_findings_wait_for_room_up_to_a_limit():
 
 def test_what_applications_told_waits_if_it_would_make_a_message_too_large():
     heard = gathering()
-    told = s.Told("names", 1, 2, ("A" * s.MOST_TEXT,), NOW)
+    told = s.AnswerPart("names", 1, 2, ("A" * s.MOST_TEXT,), NOW)
     heard.told([told, told, told])
     assert [len(only(heard.take(NOW)).told) for _ in range(4)] == [1, 1, 1, 0]
 

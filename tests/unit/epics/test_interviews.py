@@ -11,7 +11,7 @@ import pytest
 from socs.epics.applications.interviews import Interview, Interviews, InterviewSettings
 from socs.epics.decode import heartbeat
 from socs.epics.knowledge.wishes import Ask
-from socs.epics.summary import Told
+from socs.epics.summary import AnswerPart
 from socs.epics.track.applications import Application, Applications
 from socs.epics.track.beacons import Beacons, Server
 from socs.epics.track.events import CA, Event, ServerEvent
@@ -72,7 +72,7 @@ class Field:
             self.now = min(self.now + (1.0 if until - self.now < 100 else 30.0), until)
 
     def tell(self, kind: Any, texts: tuple[str, ...] = (), port: int = PORT, **more: Any) -> None:
-        told = Told(kind, HOST, port, texts, self.now, **more)
+        told = AnswerPart(kind, HOST, port, texts, self.now, **more)
         self.interviews.told(told, self.application(port), self.now)
 
     def application(self, port: int) -> Application | None:

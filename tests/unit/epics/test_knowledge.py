@@ -17,7 +17,7 @@ from socs.epics.knowledge.knowledge import KnowledgeSettings
 from socs.epics.knowledge.own_searches import OwnSearchSettings
 from socs.epics.knowledge.wishes import Ask, Resync, Search
 from socs.epics.search.searcher import Priority
-from socs.epics.summary import Told
+from socs.epics.summary import AnswerPart
 from socs.epics.track.events import CA, PVA
 from socs.epics.track.pvs import Answer
 from socs.errors import ConfigError
@@ -363,8 +363,10 @@ def test_applications_that_start_are_asked_and_their_names_are_known():
     expected = [Ask("gw", what, address(SERVER), 41000, 1, 5070) for what in ("names", "lines")]
     assert session.wishes == expected
     told = ("X:1", "X:2", "", "U\xe4")
-    session["gw"].told.append(Told("names", address(SERVER), 41000, told, session.now))
-    session["gw"].told.append(Told("lines", address(SERVER), 41000, ("build: 1",), session.now))
+    session["gw"].told.append(AnswerPart("names", address(SERVER), 41000, told, session.now))
+    session["gw"].told.append(
+        AnswerPart("lines", address(SERVER), 41000, ("build: 1",), session.now)
+    )
     assert session.go() == []
     known = session.known.inventory
     for name in (b"X:1", b"X:2", "U\xe4".encode()):
@@ -372,10 +374,12 @@ def test_applications_that_start_are_asked_and_their_names_are_known():
         assert (known.host[number], known.port[number]) == (address(SERVER), 5070)
     assert session.state(b"X:1") == "NEVER_SEEN"
     assert session.known.interviews.processes.last(address(SERVER)).complete
-    session["gw"].told.append(Told("names", address(SERVER), 4, ("Z",), session.now, server=5071))
+    session["gw"].told.append(
+        AnswerPart("names", address(SERVER), 4, ("Z",), session.now, server=5071)
+    )
     session.go()
     assert known.port[known.names.number(b"Z")] == 5071  # who told it has gone meanwhile
-    session["gw"].told.append(Told("names", address(OTHER), 41000, ("Y",), session.now))
+    session["gw"].told.append(AnswerPart("names", address(OTHER), 41000, ("Y",), session.now))
     session.go()
     assert known.host[known.names.number(b"Y")] == 0
     assert session.known.numbers()["names_told"] == 6

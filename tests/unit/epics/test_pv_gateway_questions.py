@@ -18,7 +18,7 @@ from socs.epics.gateway.settings import GatewaySettings
 from socs.epics.networks import Networks
 from socs.epics.search.messages import CaFormat
 from socs.epics.search.searcher import Priority, Searcher, SearchSettings, Server
-from socs.epics.summary import MOST_TEXT, Beat, Found, Told
+from socs.epics.summary import MOST_TEXT, AnswerPart, Beat, Found
 from socs.epics.track.events import CA, PVA
 from socs.sim.iocs import free_ports
 from socs.testing import wait_until
@@ -118,7 +118,7 @@ def answered(texts: tuple[str, ...], ending: str) -> Answered:
 
 def test_what_an_application_answered_is_told_with_its_server_and_how_it_ended() -> None:
     (told,) = parts_of(answered(("A", "B"), "cut"), 1.0)
-    expected = Told("names", LOCAL, 9, ("A", "B"), 1.0, 5064, "cut", total=700, skipped=3)
+    expected = AnswerPart("names", LOCAL, 9, ("A", "B"), 1.0, 5064, "cut", total=700, skipped=3)
     assert told == expected
     (told,) = parts_of(answered((), "silent"), 1.0)
     assert (told.texts, told.ending) == ((), "silent")

@@ -22,7 +22,7 @@ def full():
         np.array([(10.2, 1, 2, 3, 4, 5, b"123456789012")], s.PVA_BEACONS),
         (s.Beat("json", 10.1, 1, 2, b"{}"),),
         (s.Found(1, b"A:B", ((1, 2, 3, b""),), 2, 9.0, 10.0), s.Found(2, b"X", (), 3, 9.0, 10.0)),
-        (s.Told("names", 1, 2, ("A", "B"), 10.0, 5064, "cut", 7, 9, 1),),
+        (s.AnswerPart("names", 1, 2, ("A", "B"), 10.0, 5064, "cut", 7, 9, 1),),
         {"requests": 65_537, "datagrams": 9},
         {"received": 9},
     )  # fmt: skip
