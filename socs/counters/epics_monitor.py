@@ -71,8 +71,9 @@ EPICS_MONITOR = (
     Counter(
         "upkeep_errors",
         "errors",
-        "when something was to be read from, or deleted in, the database; tried again",
-        "session.data tells what the database says",
+        "when something was to be read from, or deleted in, the database, and defects of what is "
+        "done from time to time; tried again",
+        "session.data tells why; the log has more",
     ),
 )
 

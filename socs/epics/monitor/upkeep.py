@@ -5,10 +5,12 @@ Two threads of their own do it, as disk and database may take long.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from socs.closing import Closing
 from socs.counters import Counters
@@ -28,8 +30,23 @@ FIRST_SNAPSHOT = 60.0  # s after the start
 CROWDED = 0.95  # of the names that can be known; when there are more, invented ones go
 CROWDED_PERIOD = 60.0  # s between looks for that
 ASKED_AGAIN = 900.0  # s; who wants a process variable asks for it more often: clients every 300 s
+FIRST_PURGE = 3600.0  # s after the start; by then the clock is right
+DEFECT_PAUSE = 60.0  # s after a defect
 FIND_PERIOD = 1.0  # s between looks for new names, at least
 FIND_SHARE = 5.0  # at least so many times as long as the last look took
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Times:
+    """When what is due next, by the monotonic clock [s]."""
+
+    snapshot: float
+    expected: float
+    crowded: float
+    purge: float
 
 
 class Upkeep(Closing):
@@ -122,25 +139,44 @@ class Upkeep(Closing):
 
     def _keep(self) -> None:
         began = time.monotonic()
-        expected_at, purge_at = began + EXPECTED_PERIOD, began + DAY
-        crowded_at = began + ASKED_AGAIN  # all had the time to ask
+        times = _Times(
+            snapshot=began + FIRST_SNAPSHOT,
+            expected=began + EXPECTED_PERIOD,
+            crowded=began + ASKED_AGAIN,  # all had the time to ask
+            purge=began + FIRST_PURGE,
+        )
         while not self._stopping.wait(PERIOD):
-            now, clock = time.time(), time.monotonic()
-            if clock - began >= FIRST_SNAPSHOT and self._store.snapshots.due(now):
-                self.snapshot_now()
-            if self._store.statistics.due(now):
-                self._store.statistics.add(self._values(self._rates), now)
-                self._store.statistics.tick(now)
-            if self.look_up.is_set() or clock >= expected_at:
-                self.look_up.clear()
-                expected_at = clock + EXPECTED_PERIOD
-                self._attempt("expected", self._read_expected)
-            if clock >= crowded_at:
-                crowded_at = clock + CROWDED_PERIOD
-                self.make_room(now)
-            if clock >= purge_at:
-                purge_at = clock + DAY
-                self._attempt("purge", lambda: self.purge(time.time()))
+            self._supervised("keeping", lambda: self._look(times, time.time(), time.monotonic()))
+
+    def _look(self, times: _Times, now: float, clock: float) -> None:
+        """Do what is due."""
+        if clock >= times.snapshot and self._store.snapshots.due(now):
+            self.snapshot_now()
+        if self._store.statistics.due(now):
+            self._store.statistics.add(self._values(self._rates), now)
+            self._store.statistics.tick(now)
+        if self.look_up.is_set() or clock >= times.expected:
+            self.look_up.clear()
+            times.expected = clock + EXPECTED_PERIOD
+            self._attempt("expected", self._read_expected)
+        if clock >= times.crowded:
+            times.crowded = clock + CROWDED_PERIOD
+            self.make_room(now)
+        if clock >= times.purge:
+            times.purge = clock + DAY
+            self._attempt("purge", lambda: self.purge(time.time()))
+
+    def _supervised(self, what: str, act: Callable[[], object]) -> None:
+        """Call ``act``; a defect is told and counted, and after a while all goes on."""
+        try:
+            act()
+        except Exception as error:  # a defect, or no memory
+            self._counters.add("upkeep_errors")
+            self._problems[what] = f"{what}: {type(error).__name__}: {error}"
+            log.exception("upkeep, %s: a defect", what)
+            self._stopping.wait(DEFECT_PAUSE)
+        else:
+            self._problems.pop(what, None)
 
     def _attempt(self, what: str, act: Callable[[], object]) -> None:
         try:
@@ -166,6 +202,9 @@ class Upkeep(Closing):
         pause = FIND_PERIOD
         while not self._stopping.wait(pause):
             began = time.monotonic()
-            if self._search.refresh():
-                give_back()
+            self._supervised("finding", self._refresh)
             pause = max(FIND_PERIOD, FIND_SHARE * (time.monotonic() - began))
+
+    def _refresh(self) -> None:
+        if self._search.refresh():
+            give_back()

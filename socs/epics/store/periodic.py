@@ -87,7 +87,7 @@ class PeriodicFiles(Generic[S]):
         """Call ``act``; False if the disk, or who is told, refuses: that is the problem then."""
         try:
             act()
-        except OurError as error:
+        except (OurError, OSError) as error:  # a file server that is gone refuses any question
             if self.problem is None:
                 self._report(f"{self._settings.WHAT}: {error}")
             self.problem = str(error)

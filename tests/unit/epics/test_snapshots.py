@@ -15,6 +15,7 @@ from socs.db.spool import Spool
 from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.store import finishing, snapshot_file
 from socs.epics.store.snapshots import KIND, Snapshots, SnapshotSettings, gather, take_up
+from socs.epics.store.statistics import DailyStatistics, StatisticsSettings
 from socs.epics.store.trackers import Trackers
 from socs.errors import ConfigError, FileNotReady, Malformed, StorageUnavailable
 from socs.part_files import part_of
@@ -316,6 +317,26 @@ def test_full_disk_is_a_problem_and_leaves_no_snapshot(folder: Path, monkeypatch
     assert not snapshots.write(simple(2), T0 + 1)
     assert "No space left" in snapshots.problem
     assert snapshots.restore(value_of) == 1
+
+
+def test_a_file_server_that_is_gone_is_a_problem(folder: Path, monkeypatch) -> None:
+    """It refuses also the question whether a file is there."""
+
+    def fail(path: Path) -> bool:
+        raise OSError(116, "Stale file handle")
+
+    snapshots = Snapshots(SnapshotSettings(folder))
+    statistics = DailyStatistics(StatisticsSettings(folder))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "exists", fail)
+        assert not snapshots.write(simple(1), T0)
+        assert not statistics.add({"a": 1}, T0)
+    assert "Stale" in snapshots.problem
+    assert "Stale" in statistics.problem
+    assert snapshots.write(simple(2), T0 + 1)
+    assert statistics.add({"a": 1}, T0 + 60)
+    statistics.close()
+    assert (snapshots.problem, statistics.problem) == (None, None)
 
 
 def test_file_system_without_links(folder: Path, monkeypatch) -> None:
