@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from socs.tango.counting import Room
+from socs.tango.counting import Rate, Room
 from socs.tango.events import Event, event, possessive
 from socs.tango.limits import MAX_SHOWN
 from socs.tango.link import Link
@@ -71,7 +71,9 @@ def take_streams(
             # A stream of a server that is known begins with the number 1.
             begins = number if first or server.refused else 1
             stream = server.streams[name.path] = Stream(name, begins, sample.ended)
-            if not first:
+            changes.pushed += stream.feed(number, sample.ended)
+            stream.rate = Rate(stream.published, sample.ended)
+            if not (first or server.refused):
                 changes.add("new_publisher", name)
         elif not stream.present:
             if not stream.awaited:
@@ -95,11 +97,13 @@ def take_subscriptions(
         if link is not None:
             _take_entry(link, entry, sample, changes)
         elif room.take():
-            link = Link(name, entry, sample.begun, sample.ended, is_new=not first)
+            is_new = not (first or server.refused)  # who had no room may have been there before
+            link = Link(name, entry, sample.begun, sample.ended, is_new=is_new)
+            link.rate = Rate(link.received, sample.ended)  # nobody knows how fast these came
             server.links[name] = link
             changes.moved.append(link)
             changes.received += link.received
-            if not first:
+            if is_new:
                 changes.add("new_subscription", name)
         else:
             changes.refused += 1

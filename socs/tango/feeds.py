@@ -18,11 +18,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from socs.counters import Counters
 from socs.tango.events import Event
+from socs.tango.performance import TIMES
+from socs.tango.states import GONE
 
 FEED, COUNTERS_FEED, EVENTS_FEED = "tango", "counters", "tango_events"
 NEVER = 1e9  # s; the feed is flushed by us
@@ -42,7 +45,7 @@ TOTALS = (
     "links_stalled",
     "links_unserved",
 )
-TIMES = ("push", "process", "latency")  # a block each: a server may measure some of them only
+KNOWN = frozenset({"up", *GONE})  # states of a server of which it is known what its events do
 PERCENTILES = ("p50", "p90", "p99")
 
 
@@ -74,30 +77,38 @@ class NameTable:
         """How many things have got no name."""
         return len(self._refused)
 
-    def name(self, thing: str, shown: str = "") -> str | None:
-        """The name of ``thing``, always the same; None if there is no room for one.
+    def take(self, things: Iterable[tuple[str, ...]]) -> None:
+        """Give names to things that have none, those in front first as far as there is room.
+
+        Of things that are alike, and come together, always the same one gets digits.
 
         Args:
-            thing: what it is known by.
-            shown: what the name is made of, if not of that; of two things alike the later one
-                gets digits.
+            things: each as the words that it is known by.
         """
-        known = self._names.get(thing)
-        if known is not None:
-            return known
-        if len(self._names) >= self._limit:
-            if len(self._refused) < max(
-                1, self._limit
-            ):  # a number, not a list of all that was invented
+        new: dict[str, tuple[str, ...]] = {}
+        for words in things:
+            thing = "".join(words)
+            if thing in self._names or thing in new:
+                continue
+            if len(self._names) + len(new) < self._limit:
+                new[thing] = words
+            elif len(self._refused) < max(1, self._limit):  # a number, no list of what was invented
                 self._refused.add(hash(thing))
-            return None
-        readable = re.sub(r"[^A-Za-z0-9]+", "_", shown or thing).strip("_")
+        for thing in sorted(new):
+            self._names[thing] = self._made(thing, "".join(map(_path, new[thing])))
+
+    def name(self, *words: str) -> str | None:
+        """The name of a thing, always the same; None if there was no room for one."""
+        return self._names.get("".join(words))
+
+    def _made(self, thing: str, shown: str) -> str:
+        """Made without databases, so that it stays the same when one moves."""
+        readable = re.sub(r"[^A-Za-z0-9]+", "_", shown).strip("_")
         readable = f"x{readable}" if not readable[:1].isalpha() else readable
         if len(readable) > MAX_FIELD or readable in self._taken:
             digits = hashlib.sha256(thing.encode()).hexdigest()[:10]
             readable = f"{readable[: MAX_FIELD - 11]}_{digits}"
             self.with_digits.add(readable)
-        self._names[thing] = readable
         self._taken.add(readable)
         return readable
 
@@ -163,24 +174,27 @@ class TangoFeeds:
         self._agent.publish_to_feed(COUNTERS_FEED, _message(COUNTERS_FEED, values, now))
 
     def _blocks(self, view: Mapping[str, Any]) -> dict[str, list[Field]]:
+        """A block for each thing that has a name, and of which something is known now."""
+        streams = {_stream(row): row for row in view["streams"]}
+        links = {_link(row): row for row in view["reconciliation"]}
+        servers = {_times(row): row for row in view["performance"] if not row["attribute"]}
+        # By turns: no table takes the room of the others.
+        turns = zip_longest(streams, links, servers)
+        self._table.take(words for turn in turns for words in turn if words is not None)
         found: dict[str, list[Field]] = {}
-        for row in view["streams"]:
-            if name := self._name(row["stream"]):
+        for words, row in streams.items():
+            if row["publisher_state"] in KNOWN and (name := self._table.name(*words)):
                 tags = self._tags(name, row, "stream", "publisher")
                 found[name] = _fields(name, row, ("rate", "published"), tags)
-        for row in view["reconciliation"]:
-            if name := self._name(row["stream"], " to ", row["subscriber"]):
+        for words, row in links.items():
+            if row["subscriber_state"] in KNOWN and (name := self._table.name(*words)):
                 tags = self._tags(name, row, "stream", "subscriber")
                 wanted = ("rate", "received", "lost", "behind", "missed")
                 found[name] = _fields(name, row, wanted, tags)
-        for row in view["performance"]:
-            if row["attribute"] or not (name := self._name("times of ", row["server"])):
-                continue
-            tags = self._tags(name, row, "server")
-            for kind in TIMES:
-                if all(row[kind][each] is not None for each in PERCENTILES):
-                    times = {f"{kind}_{each}": row[kind][each] for each in PERCENTILES}
-                    found[f"{name}_{kind}"] = _fields(name, times, [*times], tags)
+        for words, row in servers.items():
+            if name := self._table.name(*words):
+                tags = self._tags(name, row, "server")
+                found |= {f"{name}_{kind}": each for kind, each in _percentiles(name, row, tags)}
         return found
 
     def _tags(self, name: str, row: Mapping[str, Any], *keys: str) -> dict[str, str]:
@@ -189,9 +203,28 @@ class TangoFeeds:
             return {key: row[key] for key in keys}
         return {key: _path(row[key]) for key in keys}
 
-    def _name(self, *words: str) -> str | None:
-        """Made without databases, so that it stays the same when one moves."""
-        return self._table.name("".join(words), "".join(map(_path, words)))
+
+def _stream(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (row["stream"],)
+
+
+def _link(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return row["stream"], " to ", row["subscriber"]
+
+
+def _times(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return "times of ", row["server"]
+
+
+def _percentiles(
+    name: str, row: Mapping[str, Any], tags: Mapping[str, str]
+) -> Iterator[tuple[str, list[Field]]]:
+    """What a server measured in the last poll: it may measure some of it only."""
+    for kind in TIMES:
+        latest = row["latest"][kind]
+        if latest["count"]:
+            times = {f"{kind}_{each}": latest[each] for each in PERCENTILES}
+            yield kind, _fields(name, times, [*times], tags)
 
 
 def _path(name: str) -> str:

@@ -43,7 +43,7 @@ def monitor_settings(args: argparse.Namespace) -> MonitorSettings:
         line_format=args.file_format,
         max_names=args.max_names,
         forget_after=args.forget_after,
-        feed_rows=max(MAX_ROWS, args.feed_names),
+        feed_rows=max(MAX_ROWS, args.max_names),  # a field must not stop as others go faster
         **spool,
     )
 

@@ -15,6 +15,7 @@ from socs.tango.counting import Room
 from socs.tango.snapshot import Callback, Push, Snapshot
 
 BINS_PER_OCTAVE = 8
+TIMES = ("push", "process", "latency")
 OTHERS = "(others)"  # attributes beyond the limit, together
 
 
@@ -100,6 +101,9 @@ class Performance:
 
     Args:
         room: for attributes with statistics of their own; servers share it.
+
+    Attributes:
+        latest: of the last reply alone, by what was measured: one of :data:`TIMES`.
     """
 
     def __init__(self, room: Room) -> None:
@@ -112,6 +116,7 @@ class Performance:
         self._room.give(len(self.attributes.keys() - {OTHERS}))
         self.attributes.clear()
         self.push, self.process, self.latency = Histogram(), Histogram(), Histogram()
+        self.latest = {kind: Histogram() for kind in TIMES}
         self.pushing, self.receiving = Coverage(), Coverage()
         self._process = self._sleep = 0
         self._were_on = (False, False)
@@ -129,6 +134,7 @@ class Performance:
             snapshot: the reply.
             pushed, received: events since the reply before, discarded ones among them.
         """
+        self.latest = {kind: Histogram() for kind in TIMES}
         were_on = self._were_on
         self._were_on = snapshot.pushes is not None, snapshot.callbacks is not None
         self._take_pushes(snapshot.pushes or ())
@@ -140,7 +146,8 @@ class Performance:
 
     def _take_pushes(self, samples: Sequence[Push]) -> None:
         for sample in samples:
-            self.push.add(sample.push)
+            for histogram in (self.push, self.latest["push"]):
+                histogram.add(sample.push)
 
     def _take_callbacks(self, samples: Sequence[Callback]) -> None:
         for sample in samples:
@@ -149,10 +156,10 @@ class Performance:
             if sample.discarded or not sample.attribute:
                 continue
             times = self._times(sample.attribute)
-            for histogram in (self.process, times.process):
+            for histogram in (self.process, times.process, self.latest["process"]):
                 histogram.add(sample.process)
             if sample.latency is not None:
-                for histogram in (self.latency, times.latency):
+                for histogram in (self.latency, times.latency, self.latest["latency"]):
                     histogram.add(sample.latency)
 
     def _times(self, attribute: str) -> AttributeTimes:

@@ -189,7 +189,7 @@ class Reconciliation:
             link.judge(hold=self.publisher_of(link) in hold)
             yield from self.account(server, link, now)
             yield from self.conditions(server, link, now)
-            link.rate.measure(link.received, link.seen)
+            link.rate.measure(link.received, server.answered or now)
 
     def conditions(self, server: Server, link: Link, now: float) -> Iterator[Event]:
         """The end of what lasted and the begin of what lasts now."""

@@ -10,6 +10,7 @@ from typing import Any
 from socs.tango.events import Event
 from socs.tango.limits import MAX_LISTED
 from socs.tango.link import Link
+from socs.tango.performance import Histogram
 from socs.tango.server import Server, Stream
 
 TIMES = frozenset({"since", "answered", "changed", "heard", "seen"})  # by the clock of samples
@@ -49,10 +50,14 @@ def readers(server: Server) -> Counter[str]:
 
 
 def stream_row(server: Server, stream: Stream, readers: int) -> dict[str, Any]:
-    """One stream; without ``readers``, its subscribers are not monitored or have left."""
+    """One stream; without ``readers``, its subscribers are not monitored or have left.
+
+    ``rate`` is that of its publisher's last answer, and 0 of one that is gone.
+    """
     return {
         "stream": str(stream.name),
         "publisher": str(server.name),
+        "publisher_state": server.state,
         "number": stream.number - 1,
         "published": stream.published,
         "rate": stream.rate.value,
@@ -93,7 +98,10 @@ def link_row(server: Server, publisher: Server | None, link: Link) -> dict[str, 
 
 
 def performance_rows(server: Server) -> list[dict[str, Any]]:
-    """Statistics of a server [us], and of each name of its attributes; none without samples."""
+    """Statistics of a server [us], and of each name of its attributes; none without samples.
+
+    ``latest`` are those of its last reply, without values if it does not answer.
+    """
     times = server.performance
     rows: list[dict[str, Any]] = []
     if times.push.count or times.process.count:
@@ -107,6 +115,10 @@ def performance_rows(server: Server) -> list[dict[str, Any]]:
                 "pushes_covered": times.pushing.fraction,
                 "callbacks_covered": times.receiving.fraction,
                 "utilisation": times.utilisation,
+                "latest": {
+                    kind: histogram.row() if server.state == "up" else Histogram().row()
+                    for kind, histogram in times.latest.items()
+                },
             }
         )
     for name, attribute in times.attributes.items():

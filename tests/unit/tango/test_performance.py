@@ -100,3 +100,17 @@ def test_no_sample_counts_twice() -> None:
     assert (whole["server"], attribute["attribute"]) == ("dserver/p/i", "val")
     tracker.clear_performance()
     assert tracker.performance(10) == []
+
+
+def test_the_latest_are_of_one_reply_and_of_none_without_an_answer() -> None:
+    tracker = EventTracker()
+    for number, process in enumerate((1000, 10, 10)):
+        samples = (callback(process=process),) * 3
+        tracker.feed(Sample("p/i", "ok", number, number + 0.1, snapshot((Push(None, 7),), samples)))
+    row = tracker.performance(1)[0]
+    assert (row["process"]["count"], row["process"]["max"]) == (9, 1000)
+    latest = row["latest"]
+    assert (latest["process"]["count"], latest["process"]["p99"]) == (3, 10)
+    assert (latest["push"]["p50"], latest["latency"]["max"]) == (7, 100)
+    tracker.feed(Sample("p/i", "hung", 4, 5))
+    assert {each["count"] for each in tracker.performance(1)[0]["latest"].values()} == {0}

@@ -13,7 +13,7 @@ from socs.tango.events import KINDS
 from socs.tango.limits import MAX_EVENTS, MAX_LISTED, MOST_PATIENCE, PATIENCE
 from socs.tango.names import parse_event
 from socs.tango.server import Sample
-from socs.tango.snapshot import NotConnected, Snapshot
+from socs.tango.snapshot import NotConnected, Snapshot, Subscription
 from socs.tango.states import OUTCOMES, STATES
 from socs.tango.track import EventTracker
 from tests.tango_truth import WIDE, World
@@ -366,6 +366,46 @@ def test_a_publisher_elsewhere_is_not_judged() -> None:
     assert watch.row["status"] == "level"
 
 
+# -- rates ----------------------------------------------------------------------------------------
+
+
+def rates(watch: Watch) -> tuple[float, float]:
+    """Of the stream, and of its subscriber."""
+    return watch.tracker.streams(1)[0]["rate"], watch.row["rate"]
+
+
+def test_a_new_stream_begins_with_no_rate_and_has_its_own_after_that() -> None:
+    watch = Watch()
+    watch.world.subscribe("sub0", OTHER)
+    for expected in (0, 2, 2):
+        watch.world.push(OTHER, 20)
+        watch.world.deliver("sub0", "pub0", 20)
+        watch.poll()
+        found = {row["stream"][-9:]: row["rate"] for row in watch.tracker.streams(9)}
+        assert found["v1.change"] == pytest.approx(expected, rel=0.01)
+        links = {row["stream"][-9:]: row["rate"] for row in watch.tracker.reconciliation(9)}
+        assert links["v1.change"] == pytest.approx(expected, rel=0.01)
+
+
+def test_who_is_gone_has_no_rate() -> None:
+    watch = Watch()
+    watch.push(20)
+    watch.poll()
+    assert rates(watch) == pytest.approx((2, 2), rel=0.01)
+    watch.world.publishers["pub0"].runs = watch.world.subscribers["sub0"].runs = False
+    watch.poll()
+    assert rates(watch) == (0, 0)
+
+
+def test_who_unsubscribed_has_no_rate() -> None:
+    watch = Watch()
+    watch.push(20)
+    watch.poll()
+    watch.world.unsubscribe("sub0", PATH)
+    watch.poll()
+    assert rates(watch) == (0, 0)
+
+
 # -- servers --------------------------------------------------------------------------------------
 
 
@@ -444,6 +484,18 @@ def test_names_beyond_the_limit() -> None:
     assert kinds(tracker.reconcile(4)) == [("too_many_names", "end")]
     tracker.remove("pub0/x")
     assert tracker.totals()["names_followed"] == 0
+
+
+def test_who_gets_room_later_is_not_new() -> None:
+    tracker = EventTracker(max_names=1)
+    names = [parse_event(f"tango://db:1/a/b/c/{n}.change") for n in range(2)]
+    entries = {name: Subscription(name, None, 1, 1_000_000, 1_000_000, 0) for name in names}
+    snapshot = Snapshot("1", {}, entries)
+    tracker.feed(Sample("dserver/sub0/x", "ok", 1, 2, snapshot))
+    tracker.reconcile(2)
+    tracker._room.limit = 2
+    assert tracker.feed(Sample("dserver/sub0/x", "ok", 3, 4, snapshot)) == []
+    assert [row["received"] for row in tracker.reconciliation(2)] == [0, 0]
 
 
 def test_what_is_not_seen_for_long_is_forgotten() -> None:
