@@ -14,8 +14,8 @@ from socs.epics.decode.ca import CA_BEACON
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.events import ServerEvent
 from socs.epics.track.settings import TrackSettings
-from socs.epics.track.sight import Sight
 from tests.epics_packets import address
+from tests.one_gateway import OneGateway
 
 SUBNETS = ("10.0.0.0/8",)
 SETTINGS = TrackSettings(SUBNETS)
@@ -46,7 +46,7 @@ class Watch:
     told: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.sight = Sight(self.since)
+        self.sight = OneGateway(self.since)
         self.beacons = Beacons(self.settings, self.sight)
 
     def beacon(

@@ -19,7 +19,6 @@ from socs.epics.search import udp_thread
 from socs.epics.search.udp_thread import SharedLimiter
 from socs.epics.track.applications import Applications
 from socs.epics.track.settings import TrackSettings
-from socs.epics.track.sight import Sight
 from socs.errors import ConfigError
 from socs.sim.heartbeat_app import ALIVE, command_line, truth_of
 from socs.sim.leash import Leash
@@ -27,6 +26,7 @@ from socs.sim.ports import LOOPBACK
 from socs.testing import wait_until
 from socs.testing.relay import Impairment, RandomFates
 from tests.epics_packets import address
+from tests.one_gateway import OneGateway
 
 HERE = address(LOOPBACK)
 ON = AskingSettings(True, 100, 100, timeout=2.0, first_line_timeout=5.0, lines_every=0.0)
@@ -44,7 +44,7 @@ class Field:
         self.socket.bind((LOOPBACK, 0))
         self.socket.settimeout(30)
         settings = TrackSettings(("127.0.0.0/8",))
-        self.tracker = Applications(settings, Sight(time.time() - 1))
+        self.tracker = Applications(settings, OneGateway(time.time() - 1))
         self.events = []
 
     def start(self, version="2.0", **options):

@@ -14,7 +14,6 @@ from socs.epics.track.applications import Applications
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.events import CA, PVA
 from socs.epics.track.pvs import Answer, Pvs
-from socs.epics.track.sight import Sight
 from tests.epics_history import (
     LENGTH,
     SEARCH_EVERY,
@@ -33,13 +32,14 @@ from tests.epics_history import (
     ticks,
 )
 from tests.epics_servers import SETTINGS, T0
+from tests.one_gateway import OneGateway
 
 SEEDS = range(100)
 
 
 def replay(true, arrived, feed, tick):
     """All events, in order; the tracker learns of a blind time as it begins and ends."""
-    sight = Sight(SINCE)
+    sight = OneGateway(SINCE)
     steps = [(a.time, 1, a) for a in arrived] + [(t, 2, None) for t in ticks()]
     steps += [(begin, 0, (begin,)) for begin, _ in true.blind]
     steps += [(end, 0, (begin, end)) for begin, end in true.blind]
@@ -163,7 +163,7 @@ def test_states_of_process_variables():
     kinds = defaultdict(int)
     for seed in SEEDS:
         true = history(seed)
-        sight = Sight(SINCE)
+        sight = OneGateway(SINCE)
         pvs = Pvs(Inventory(InventoryLimits(names=100), secret=seed), SETTINGS, sight)
         searches = [T0 + n * SEARCH_EVERY + 0.4 for n in range(int(LENGTH / SEARCH_EVERY))]
         numbers = [pvs.inventory.names.add(b"PV:%d" % name) for name in range(8)]

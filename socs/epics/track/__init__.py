@@ -6,8 +6,7 @@ now and then, and take the events. No socket, no clock.
 ====================  ============================================================================
 :mod:`.events`        what is told
 :mod:`.settings`      every threshold
-:mod:`.sight`         when we could see what
-:mod:`.coverage`      the same, of several gateways
+:mod:`.coverage`      when we could see what, by which gateways
 :mod:`.life`          the states of servers and applications
 :mod:`.beacons`       servers, by their beacons
 :mod:`.beacon_ids`    what the number of a beacon says

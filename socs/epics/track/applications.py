@@ -15,10 +15,10 @@ from socs.epics.decode.alive import Alive
 from socs.epics.decode.heartbeat import Heartbeat
 from socs.epics.networks import Networks, host_text
 from socs.epics.track.conditions import Conditions
+from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import ApplicationEvent, Evidence
 from socs.epics.track.life import LIFE, Noticed, State
 from socs.epics.track.settings import TrackSettings
-from socs.epics.track.sight import Sight
 
 COUNTS = (
     "heartbeats_taken",
@@ -106,7 +106,7 @@ class Applications:
         conditions: what is wrong at present: ``DUPLICATE`` and ``CLOCK_WRONG``.
     """
 
-    def __init__(self, settings: TrackSettings, sight: Sight) -> None:
+    def __init__(self, settings: TrackSettings, sight: Coverage) -> None:
         self.known: dict[str, Application] = {}
         self.counts = dict.fromkeys(COUNTS, 0)
         ends_after = max(settings.condition_ends_after, 2 * settings.heartbeat_lost_after)

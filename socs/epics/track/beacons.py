@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from socs.epics.networks import Networks
 from socs.epics.track.beacon_ids import Numbering, uptime
 from socs.epics.track.conditions import Conditions
+from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import CA, PVA, Evidence, ServerEvent
 from socs.epics.track.life import LIFE, Noticed, State
 from socs.epics.track.settings import TrackSettings
-from socs.epics.track.sight import Sight
 
 COUNTS = (
     "beacons_taken",
@@ -104,7 +104,7 @@ class Beacons:
         conditions: what is wrong at present: ``WRONG_INTERFACE`` and ``ADDRESS_MISMATCH``.
     """
 
-    def __init__(self, settings: TrackSettings, sight: Sight) -> None:
+    def __init__(self, settings: TrackSettings, sight: Coverage) -> None:
         self.servers: dict[Key, Server] = {}
         self.counts = dict.fromkeys(COUNTS, 0)
         self.conditions = Conditions(settings.condition_ends_after)
@@ -197,9 +197,10 @@ class Beacons:
     def _server(self, key: Key, named: int, now: float, events: list[ServerEvent]) -> Server | None:
         """Whose beacon it is; None if it must not count."""
         protocol, host, port = key
+        rare = self._settings.pva_lost_after if protocol == PVA else 0.0
         if host not in self._subnets:
             self.counts["beacons_elsewhere"] += 1
-            if self.conditions.begins("WRONG_INTERFACE", key, now):
+            if self.conditions.begins("WRONG_INTERFACE", key, now, rare):
                 cause = "sender is outside of the subnets of servers"
                 events.append(ServerEvent(now, "WRONG_INTERFACE", cause, {}, *key))
             return None
@@ -211,9 +212,11 @@ class Beacons:
             server = self.servers[key] = Server(protocol, host, port, now)
         self.counts["beacons_taken"] += 1
         server.named = named
-        if named not in {0, host} and self.conditions.begins("ADDRESS_MISMATCH", key, now):
-            cause = "beacon names another address than its sender"
-            events.append(ServerEvent(now, "ADDRESS_MISMATCH", cause, {"named": named}, *key))
+        if named not in {0, host}:
+            patience = max(rare, self.patience(server))
+            if self.conditions.begins("ADDRESS_MISMATCH", key, now, patience):
+                cause = "beacon names another address than its sender"
+                events.append(ServerEvent(now, "ADDRESS_MISMATCH", cause, {"named": named}, *key))
         return server
 
     def _ca(self, server: Server, number: int, minor: int, now: float) -> list[ServerEvent]:

@@ -1,7 +1,8 @@
 """What several gateways have seen together: a host was seen while any that hears it listened.
 
 A gateway hears the hosts of its networks. One that does not say which these are hears the hosts
-that it has heard, and those that no gateway has heard.
+that it has heard, and those that no gateway has heard. Silence says nothing about the time in which
+nobody listened.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from socs.epics.networks import Networks
-from socs.epics.track.sight import Sight
 
 MOST_INTERVALS = 64  # of one gateway; of what was before, nothing is said
 MOST_HOSTS = 65_536  # that are remembered
@@ -29,7 +29,7 @@ class _Ear:
     intervals: deque[Interval] = field(default_factory=lambda: deque(maxlen=MOST_INTERVALS))
 
 
-class Coverage(Sight):
+class Coverage:
     """What we have seen since when, told by when each gateway listened.
 
     Args:
@@ -37,7 +37,7 @@ class Coverage(Sight):
     """
 
     def __init__(self, since: float = -math.inf) -> None:
-        super().__init__(since)
+        self._since = since
         self._ears: dict[tuple[str, tuple[str, ...]], _Ear] = {}
         self._since_of: dict[int, float] = {}
         self._heard_by: dict[int, frozenset[str]] = {}

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from socs.epics.track.applications import Applications
 from socs.epics.track.beacons import Beacons
+from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import PROTOCOLS, HostEvent
 from socs.epics.track.settings import TrackSettings
-from socs.epics.track.sight import Sight
 
 # status: when a host has it, unless an earlier one holds
 STATUS = {
@@ -79,7 +79,7 @@ class Hosts:
 
     beacons: Beacons
     applications: Applications
-    sight: Sight
+    sight: Coverage
     settings: TrackSettings
     expected: dict[int, Expected] = field(default_factory=dict)
     standing: dict[int, Standing] = field(default_factory=dict)

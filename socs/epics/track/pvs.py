@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from socs.epics.accounts.inventory import Inventory
 from socs.epics.networks import Networks, host_text
+from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import CA, PVA, Event, PvEvent, PvsEvent
 from socs.epics.track.settings import TrackSettings
-from socs.epics.track.sight import Sight
 
 State = Literal["NEVER_SEEN", "ONLINE", "LOST", "DUPLICATE"]
 Noticed = Literal["one", "several", "none"]
@@ -94,7 +94,7 @@ class Pvs:
         counts: see `COUNTS`.
     """
 
-    def __init__(self, inventory: Inventory, settings: TrackSettings, sight: Sight) -> None:
+    def __init__(self, inventory: Inventory, settings: TrackSettings, sight: Coverage) -> None:
         self.inventory = inventory
         self.counts = dict.fromkeys(COUNTS, 0)
         self._settings, self._sight = settings, sight

@@ -249,7 +249,8 @@ def test_only_the_hosts_that_were_not_heard_are_spared():
     watch = Watch()
     watch.beacon(100, T0 + 1, host="10.1.0.1")
     watch.beacon(100, T0 + 1, host="10.2.0.1")
-    watch.sight.blind(T0 + 2, T0 + 50, ["10.1.0.0/16"])
+    watch.sight.listens("other", watch.since, ["10.2.0.0/16"])
+    watch.sight.blind(T0 + 2, T0 + 50)
     watch.silence(T0 + 2, T0 + 70)
     assert [event.host for event in watch.told[2:]] == [address("10.2.0.1")]
 
@@ -276,8 +277,9 @@ def test_forgetting():
 # -- PV Access ------------------------------------------------------------------------------------
 
 
-def pva(watch, guid, now, sequence=0, changes=0, port=5075, host=HOST):
+def pva(watch, guid, now, sequence=0, changes=0, port=5075, host=HOST, named=0):
     row = np.zeros(1, PVA_BEACON)
+    row["host"] = named
     row["guid"], row["sequence"], row["changes"], row["port"] = guid * 12, sequence, changes, port
     events = watch.beacons.feed_pva(row, np.array([host], np.uint32), now)
     watch.told += events
@@ -294,6 +296,25 @@ def test_guid_tells_a_restart():
     assert pva(watch, b"b", T0 + 20) == ["RESTARTED"]
     assert watch.beacons.servers[PVA, HOST, 5075].changes == 0
     assert pva(watch, b"c", T0 + 25, port=5076) == ["NEW"]
+
+
+def test_what_is_wrong_with_rare_beacons_is_told_once():
+    """PV Access servers send each 180 s; some servers of Channel Access are set to send rarely."""
+    watch = Watch(since=LONG_BEFORE)
+    times = [15 * n for n in range(10)] + [135 + 180 * n for n in range(1, 20)]
+    for sequence, time in enumerate(times):
+        pva(watch, b"a", T0 + time, sequence, named=address("10.0.0.99"))
+        pva(watch, b"b", T0 + time, sequence, host=address("192.168.0.2"))
+        watch.tick(T0 + time)
+    for number in range(20, 30):
+        watch.beacon(number, T0 + 4000 + 50 * number, "10.0.0.7", named="10.0.0.99")
+        watch.tick(T0 + 4000 + 50 * number)
+    assert sorted(watch.kinds) == [
+        *("ADDRESS_MISMATCH", "ADDRESS_MISMATCH", "DETECTED", "INTERVAL_WRONG", "LOST"),
+        *("NEW", "WRONG_INTERFACE"),
+    ]
+    watch.tick(T0 + 10_000)
+    assert watch.beacons.conditions.present("ADDRESS_MISMATCH") == {}
 
 
 def test_pva_sequence_of_one_byte_is_not_trusted():

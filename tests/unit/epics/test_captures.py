@@ -15,8 +15,8 @@ from socs.epics.decode import ca, pva
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.events import CA, PVA
 from socs.epics.track.settings import TrackSettings
-from socs.epics.track.sight import Sight
 from tests.epics_packets import address, batch
+from tests.one_gateway import OneGateway
 
 FILE = Path(__file__).parents[2] / "captures" / "epics_loopback.jsonl"
 LINES = [json.loads(line) for line in FILE.read_text().splitlines()]
@@ -76,7 +76,7 @@ def test_accounting():
 
 @pytest.mark.parametrize("protocol", [CA, PVA])
 def test_each_start_is_one_event(protocol):
-    beacons = Beacons(TrackSettings(("127.0.0.0/8",)), Sight(T0 - 1000))
+    beacons = Beacons(TrackSettings(("127.0.0.0/8",)), OneGateway(T0 - 1000))
     told = []
     for time, datagram in recorded(CA_PORTS if protocol == CA else PVA_PORTS):
         one = batch([datagram])

@@ -29,7 +29,7 @@ from socs.epics.track.events import (
 from socs.epics.track.hosts import Hosts
 from socs.epics.track.pvs import Answer, Pvs
 from socs.epics.track.settings import TrackSettings
-from socs.epics.track.sight import Sight
+from tests.one_gateway import OneGateway
 
 T = 1_700_000_000.0
 IOC, READER = 0x0A000001, 0x0A000002
@@ -41,7 +41,7 @@ def known() -> tuple[Pvs, Hosts]:
     inventory = Inventory(
         InventoryLimits(100, 10), classes=SourceClasses({"archiver": ["10.0.0.9"]}), secret=1
     )
-    sight = Sight(T)
+    sight = OneGateway(T)
     beacons, applications = Beacons(SETTINGS, sight), Applications(SETTINGS, sight)
     return Pvs(inventory, SETTINGS, sight), Hosts(beacons, applications, sight, SETTINGS)
 

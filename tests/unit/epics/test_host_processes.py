@@ -9,9 +9,9 @@ from socs.epics.applications.host_processes import HostProcesses, Mapped
 from socs.epics.decode.alive import Alive
 from socs.epics.decode.heartbeat import Heartbeat
 from socs.epics.track.applications import Applications
-from socs.epics.track.sight import Sight
 from tests.epics_packets import address
 from tests.epics_servers import SETTINGS, T0
+from tests.one_gateway import OneGateway
 
 HOST, OTHER = address("10.0.0.2"), address("10.0.0.3")
 
@@ -27,7 +27,7 @@ def lines(pid: int, command: str, directory: str, *ports: int) -> list[str]:
 
 class Site:
     def __init__(self) -> None:
-        self.applications = Applications(SETTINGS, Sight(T0))
+        self.applications = Applications(SETTINGS, OneGateway(T0))
         self.processes = HostProcesses(self.applications)
 
     def beat(

@@ -15,10 +15,10 @@ from socs.epics.summary import AnswerPart
 from socs.epics.track.applications import Application, Applications
 from socs.epics.track.beacons import Beacons, Server
 from socs.epics.track.events import CA, Event, ServerEvent
-from socs.epics.track.sight import Sight
 from socs.errors import ConfigError
 from tests.epics_packets import address
 from tests.epics_servers import SETTINGS, T0
+from tests.one_gateway import OneGateway
 
 HOST, OTHER = address("10.0.0.2"), address("10.0.0.3")
 PORT = 41_000
@@ -35,7 +35,7 @@ class Field:
     """Applications that beat every 30 s, and who decides when they are asked."""
 
     def __init__(self, settings: InterviewSettings = ON) -> None:
-        sight = Sight(T0)
+        sight = OneGateway(T0)
         self.applications = Applications(SETTINGS, sight)
         self.beacons = Beacons(SETTINGS, sight)
         self.interviews = Interviews(settings, self.applications, self.beacons)

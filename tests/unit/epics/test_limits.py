@@ -15,17 +15,17 @@ MILLION = """
 import resource
 import numpy as np
 from socs.epics.accounts.inventory import Inventory
+from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import CA
 from socs.epics.track.pvs import Answer, Pvs
 from socs.epics.track.settings import TrackSettings
-from socs.epics.track.sight import Sight
 from tests.epics_invented import feed
 
 inventory = Inventory(secret=1)
 for start in range(0, 1_000_000, 50_000):
     feed(inventory, start, 50_000, now=1.7e9 + start)
     feed(inventory, start, 50_000, now=1.7e9 + start + 1, port=2)
-pvs = Pvs(inventory, TrackSettings(("10.0.0.0/8",)), Sight(0))
+pvs = Pvs(inventory, TrackSettings(("10.0.0.0/8",)), Coverage(0))
 pvs.judge_all(np.arange(inventory.end), Answer(CA, 0x0A000002, 5064, 0x0A000002), 1.7e9)
 assert len(inventory) == inventory.end == 1_000_000
 assert pvs.totals()["ONLINE"] == 1_000_000

@@ -18,7 +18,7 @@ from socs.epics.track.events import CA, Event
 from socs.epics.track.hosts import Hosts
 from socs.epics.track.pvs import Answer, Pvs
 from socs.epics.track.settings import TrackSettings
-from socs.epics.track.sight import Sight
+from tests.one_gateway import OneGateway
 
 T = 1_700_000_000.0
 ONE, TWO = 0x0A000001, 0x0A000002
@@ -30,7 +30,7 @@ class Life:
 
     def __init__(self) -> None:
         self.inventory = Inventory(InventoryLimits(100, 10), secret=1)
-        self.sight = Sight(T - 1000)
+        self.sight = OneGateway(T - 1000)
         self.pvs = Pvs(self.inventory, SETTINGS, self.sight)
         self.beacons = Beacons(SETTINGS, self.sight)
         self.applications = Applications(SETTINGS, self.sight)

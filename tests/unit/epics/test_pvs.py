@@ -7,9 +7,9 @@ from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.track.events import CA, PVA, PvsEvent
 from socs.epics.track.pvs import CAUSES, STATES, TRANSITIONS, Answer, Pvs
 from socs.epics.track.settings import TrackSettings
-from socs.epics.track.sight import Sight
 from tests.epics_packets import address
 from tests.epics_servers import SETTINGS, T0
+from tests.one_gateway import OneGateway
 
 A, B, C = (address(f"10.0.0.{n}") for n in (1, 2, 3))
 OUTSIDE = address("192.168.0.1")
@@ -19,7 +19,7 @@ class World:
     """An inventory with one name, searched for each second."""
 
     def __init__(self, settings: TrackSettings = SETTINGS, *names: bytes):
-        self.sight = Sight(T0)
+        self.sight = OneGateway(T0)
         self.inventory = Inventory(InventoryLimits(names=100), secret=1)
         self.pvs = Pvs(self.inventory, settings, self.sight)
         self.numbers = np.array([self.inventory.names.add(n) for n in names or (b"PV",)])

@@ -10,10 +10,10 @@ from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.accounts.sources import SourceClasses
 from socs.epics.decode import ca
 from socs.epics.track.pvs import Answer, Pvs
-from socs.epics.track.sight import Sight
 from socs.errors import Malformed
 from tests.epics_packets import address, batch, request
 from tests.epics_servers import SETTINGS, T0
+from tests.one_gateway import OneGateway
 
 A, B = address("10.0.0.1"), address("10.0.0.2")
 
@@ -25,7 +25,7 @@ def made(classes=None, **limits):
 @pytest.fixture
 def inventory():
     found = made(SourceClasses({"archiver": ["10.1.0.0/16"]}))
-    pvs = Pvs(found, SETTINGS, Sight(T0))
+    pvs = Pvs(found, SETTINGS, OneGateway(T0))
     for step in range(3):
         sent = [
             (
