@@ -17,25 +17,34 @@ class Conditions:
 
     def __init__(self, ends_after: float, most: int = MOST) -> None:
         self._ends_after, self._most = ends_after, most
-        self._seen: dict[tuple[str, Hashable], float] = {}
+        self._seen: dict[tuple[str, Hashable], tuple[float, float]] = {}  # when last, for how long
 
-    def begins(self, kind: str, subject: Hashable, now: float) -> bool:
-        """It is seen; was it not there before?"""
+    def begins(self, kind: str, subject: Hashable, now: float, patience: float = 0.0) -> bool:
+        """It is seen; was it not there before?
+
+        Args:
+            kind, subject: what it is, and of whom.
+            now: UNIX time [s].
+            patience: it may not be seen for so long, if that is longer than ``ends_after`` [s].
+        """
         key = (kind, subject)
-        last = self._seen.get(key)
+        last, lasts = self._seen.get(key, (None, 0.0))
         if last is None and len(self._seen) >= self._most:
             return False
-        self._seen[key] = now
-        return last is None or now - last > self._ends_after
+        self._seen[key] = now, max(self._ends_after, patience)
+        return last is None or now - last > lasts
 
     def tick(self, now: float) -> None:
         """Forget what is over."""
-        self._seen = {k: t for k, t in self._seen.items() if now - t <= self._ends_after}
+        seen = self._seen.items()
+        self._seen = {key: (time, lasts) for key, (time, lasts) in seen if now - time <= lasts}
 
     def set_back(self, now: float) -> None:
         """The clock was set back, and shows ``now``: nothing was seen later than that."""
-        self._seen = {key: min(time, now) for key, time in self._seen.items()}
+        seen = self._seen.items()
+        self._seen = {key: (min(time, now), lasts) for key, (time, lasts) in seen}
 
     def present(self, kind: str) -> dict[Hashable, float]:
         """Subjects of this kind, and when each was seen last, UNIX time [s]."""
-        return {subject: time for (each, subject), time in self._seen.items() if each == kind}
+        seen = self._seen.items()
+        return {subject: time for (each, subject), (time, _) in seen if each == kind}

@@ -310,8 +310,8 @@ def test_what_is_wrong_with_rare_beacons_is_told_once():
         watch.beacon(number, T0 + 4000 + 50 * number, "10.0.0.7", named="10.0.0.99")
         watch.tick(T0 + 4000 + 50 * number)
     assert sorted(watch.kinds) == [
-        *("ADDRESS_MISMATCH", "ADDRESS_MISMATCH", "DETECTED", "INTERVAL_WRONG", "LOST"),
-        *("NEW", "WRONG_INTERFACE"),
+        *("ADDRESS_MISMATCH", "ADDRESS_MISMATCH", "INTERVAL_WRONG", "LOST"),
+        *("NEW", "NEW", "WRONG_INTERFACE"),
     ]
     watch.tick(T0 + 10_000)
     assert watch.beacons.conditions.present("ADDRESS_MISMATCH") == {}
