@@ -131,8 +131,11 @@ def utc_of(ns: int) -> str | None:
 
 
 def moment(utc: float) -> str:
-    """A UNIX time [s] for people."""
-    found = datetime.fromtimestamp(utc, timezone.utc).replace(tzinfo=None)
+    """A UNIX time [s] for people; the number itself if no calendar has it, as anybody may say."""
+    try:
+        found = datetime.fromtimestamp(utc, timezone.utc).replace(tzinfo=None)
+    except (ValueError, OverflowError, OSError):
+        return f"{utc:g}"
     return found.isoformat(timespec="milliseconds") + "Z"
 
 

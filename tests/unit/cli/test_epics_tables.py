@@ -51,6 +51,12 @@ def test_an_event_says_what_happened_to_whom_and_why(event, what, why):
     assert tuple(line) == EVENTS
 
 
+@pytest.mark.parametrize("time", [-6.3e10, 1e18, float("inf"), float("nan")])
+def test_times_that_no_calendar_has_are_numbers(time):
+    """Anybody can send a beacon that tells a start two thousand years ago."""
+    assert readable({"started": time}, ("started",)) == {"started": f"{time:g}"}
+
+
 def test_times_and_numbers_are_written_for_people():
     row = {"name": "A", "last_seen": T0, "changed": None, "requests": 7, "period": 14.99951}
     assert readable(row, PVS)["last_seen"] == "2023-11-14T22:13:20.000Z"
