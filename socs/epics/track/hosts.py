@@ -6,8 +6,8 @@ status is the first of :data:`STATUS` that holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from socs.epics.track.applications import Applications
 from socs.epics.track.beacons import Beacons
@@ -84,23 +84,6 @@ class Hosts:
     expected: dict[int, Expected] = field(default_factory=dict)
     standing: dict[int, Standing] = field(default_factory=dict)
     told: dict[int, Standing] = field(default_factory=dict)
-
-    def expect(
-        self,
-        host: int,
-        applications: Iterable[str] = (),
-        ports: Iterable[Port] = (),
-        ignored: Iterable[str | Port] = (),
-    ) -> None:
-        """From now on these should be on ``host``."""
-        maintenance = self.expected.get(host, Expected()).maintenance
-        sets = frozenset(applications), frozenset(ports), frozenset(ignored)
-        self.expected[host] = Expected(*sets, maintenance)
-
-    def maintain(self, host: int, maintenance: bool) -> None:
-        """Somebody begins or ends to work on ``host``."""
-        expected = self.expected.get(host, Expected())
-        self.expected[host] = replace(expected, maintenance=maintenance)
 
     def judge(self, now: float) -> list[HostEvent]:
         """Judge all hosts; events of those whose standing is another one than was told last.

@@ -8,7 +8,7 @@ from socs.epics.decode.alive import Alive
 from socs.epics.decode.heartbeat import Heartbeat
 from socs.epics.track.applications import COUNTS, Applications
 from socs.epics.track.events import CA, PVA
-from socs.epics.track.hosts import STATUS, Hosts
+from socs.epics.track.hosts import STATUS, Expected, Hosts
 from tests.epics_packets import address
 from tests.epics_servers import SETTINGS, T0, Watch
 
@@ -45,6 +45,11 @@ class World(Watch):
 
     def tick(self, now):
         return self.keep([*self.beacons.tick(now), *self.apps.tick(now)])
+
+    def expect(self, applications=(), ports=(), ignored=(), **more):
+        """These should be on the host."""
+        sets = map(frozenset, (applications, ports, ignored))
+        self.hosts.expected[HOST] = Expected(*sets, **more)
 
     def judge(self, now):
         return self.keep(self.hosts.judge(now))
@@ -284,12 +289,12 @@ def test_expected_and_unexpected():
     world = World()
     world.beat(T0 + 1)
     (key,) = world.apps.known
-    world.hosts.expect(HOST, [key, "alive:other"], [(CA, 5064), (PVA, 5075)])
+    world.expect([key, "alive:other"], [(CA, 5064), (PVA, 5075)])
     assert world.judge(T0 + 2) == []
     assert world.hosts.standing[HOST].status == "WAITING"
     assert world.judge(T0 + 201) == ["MISSING"]
     assert world.last().evidence == {"missing": "alive:other, CA port 5064, PVA port 5075"}
-    world.hosts.expect(HOST, [key], [(CA, 5064)])
+    world.expect([key], [(CA, 5064)])
     world.beacon(9, T0 + 4)
     assert world.judge(T0 + 4) == ["RUNNING"]
     world.beacon(9, T0 + 5, port=5070)
@@ -298,21 +303,20 @@ def test_expected_and_unexpected():
     unexpected = world.last().evidence["unexpected"]
     assert unexpected == "10.0.0.2 ./bin/app new.cmd in /iocs, CA port 5070"
     new = next(other for other in world.apps.known if other != key)
-    world.hosts.expect(HOST, [key], [(CA, 5064)], [new, (CA, 5070)])
+    world.expect([key], [(CA, 5064)], [new, (CA, 5070)])
     assert world.judge(T0 + 6) == ["RUNNING"]
 
 
 def test_maintenance_is_told():
     world = World(since=T0 - 1000)
-    world.hosts.maintain(HOST, True)
-    world.hosts.expect(HOST, ports=[(CA, 5064)])
+    world.expect(ports=[(CA, 5064)], maintenance=True)
     assert world.judge(T0 + 1) == ["MISSING"]
     assert world.last().evidence["maintenance"] == 1
 
 
 def test_blind_hosts_stand_as_before():
     world = World(since=T0 - 1000)
-    world.hosts.expect(HOST, ports=[(CA, 5064)])
+    world.expect(ports=[(CA, 5064)])
     world.beacon(9, T0 + 1)
     assert world.judge(T0 + 2) == ["RUNNING"]
     world.sight.blind(T0 + 3)

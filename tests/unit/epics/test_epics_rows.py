@@ -26,7 +26,7 @@ from socs.epics.track.events import (
     PvsEvent,
     ServerEvent,
 )
-from socs.epics.track.hosts import Hosts
+from socs.epics.track.hosts import Expected, Hosts
 from socs.epics.track.pvs import Answer, Pvs
 from socs.epics.track.settings import TrackSettings
 from tests.one_gateway import OneGateway
@@ -100,8 +100,8 @@ def test_servers_and_applications_and_the_host_that_has_them() -> None:
     assert (shown["state"], shown["heard"], shown["named"]) == ("ALIVE", T + 5, None)
     told = rows.application_row(application, T + 10)
     assert (told["host"], told["port"], told["run"], told["uptime"]) == ("10.0.0.1", 5064, 77, 65)
-    hosts.expect(IOC, applications=["json:1"], ports=[(CA, 5064), (PVA, 5075)], ignored=["x"])
-    hosts.maintain(IOC, True)
+    sets = frozenset({"json:1"}), frozenset({(CA, 5064), (PVA, 5075)}), frozenset({"x"})
+    hosts.expected[IOC] = Expected(*sets, maintenance=True)
     hosts.judge(T + 1000)
     row = rows.host_row(hosts, IOC)
     assert row == {

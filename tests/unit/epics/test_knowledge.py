@@ -19,6 +19,7 @@ from socs.epics.knowledge.wishes import Ask, Resync, Search
 from socs.epics.search.searcher import Priority
 from socs.epics.summary import AnswerPart
 from socs.epics.track.events import CA, PVA
+from socs.epics.track.hosts import Expected
 from socs.epics.track.pvs import Answer
 from socs.errors import ConfigError
 from tests.epics_gateways import FakeGateway, knowledge
@@ -601,7 +602,7 @@ def test_a_gateway_that_is_not_configured_is_not_listened_to():
 def test_hosts_are_judged_and_unknown_while_nobody_listens():
     session = Session()
     host = address(SERVER)
-    session.known.hosts.expect(host, ports=[(CA, 5064)])
+    session.known.hosts.expected[host] = Expected(ports=frozenset({(CA, 5064)}))
     session.go(3)
     assert session.known.hosts.standing[host].status == "WAITING"
     session.deaf.add("gw")

@@ -17,6 +17,7 @@ from socs.epics.store import finishing, snapshot_file
 from socs.epics.store.snapshots import KIND, Snapshots, SnapshotSettings, gather, take_up
 from socs.epics.store.statistics import DailyStatistics, StatisticsSettings
 from socs.epics.store.trackers import Trackers
+from socs.epics.track.hosts import Expected
 from socs.errors import ConfigError, FileNotReady, Malformed, StorageUnavailable
 from socs.part_files import part_of
 from tests.epics_packets import address
@@ -40,7 +41,7 @@ def lived() -> tuple[World, Inventory, Trackers]:
         world.beat(T0 + 30 * step, step + 1, name="other.cmd", port=5070)
         world.alive(T0 + 15 * step, step + 1)
     world.beat(T0 + 150, 1, pid=200, up=0)
-    world.hosts.expect(A, applications=["json:1"])
+    world.hosts.expected[A] = Expected(frozenset({"json:1"}))
     world.judge(T0 + 1000)
     world.tick(T0 + 1000)
     keys = np.array([1 << 16 | 5, 2 << 16 | 6], np.uint64)
