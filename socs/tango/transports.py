@@ -5,22 +5,29 @@ Looked at now and then by a thread, which may wait for the database as long as i
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from socs.errors import Malformed, SocsError
 from socs.tango.endpoints import Endpoints, ask_endpoints
+from socs.tango.installed import VARIABLE, database_hosts
 from socs.tango.limits import MAX_LISTED
 from socs.tango.multicast.configuration import OBJECT, Configuration
 from socs.tango.multicast.lint import lint
 from socs.tango.multicast.transport import transport_of
-from socs.tango.names import parse_event
+from socs.tango.names import parse_event, parse_server
 from socs.tango.properties import PropertyStore
 
 PERIOD = 300.0  # s between two looks; a new stream or a restart brings one at once
 PREFIX = "Multicast"  # of the properties
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,8 @@ class Transports:
     ) -> None:
         self._host, self._streams = tango_host, streams
         self._store = PropertyStore(tango_host)
+        usual = tango_host or os.environ.get(VARIABLE)
+        self._usual = {"", *(database_hosts(usual) if usual else ())}
         self._look_now, self._stopping = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="tango-transports", daemon=True)
         self._ways: dict[str, Way] = {}
@@ -132,23 +141,73 @@ class Transports:
                 self._look()
             except SocsError as error:
                 self._problem = str(error)
+            except Exception as error:
+                self._problem = f"a defect: {error!r}"
+                log.exception("a look at the ways of streams failed")
             self._look_now.wait(PERIOD)
             self._look_now.clear()
 
     def _look(self) -> None:
-        configuration = Configuration.of(self._store.read(OBJECT, PREFIX))
         by_publisher = self._streams()
-        endpoints = ask_endpoints(list(by_publisher), self._host)
-        ways = {}
-        for publisher, streams in by_publisher.items():
-            for stream in streams:
-                try:
-                    ways[stream] = way_of(stream, streams, configuration, endpoints.get(publisher))
-                except Malformed:
-                    continue
-        self._problem = ""
-        self._findings = [
-            {"severity": each.severity, "text": each.text, "remedy": each.remedy}
-            for each in lint(configuration, streams=map(parse_event, ways))
-        ]
+        host_of = {publisher: self._host_of(publisher) for publisher in by_publisher}
+        configurations, problems = self._read(sorted({"", *host_of.values()}))
+        asked = [publisher for publisher, host in host_of.items() if host in configurations]
+        endpoints = ask_endpoints(asked, self._host)
+        ways: dict[str, Way] = {}
+        found: list[dict[str, Any]] = []
+        for host in sorted({"", *host_of.values()}):
+            some = {name: by_publisher[name] for name in host_of if host_of[name] == host}
+            if host in configurations:
+                new = _ways(some, configurations[host], endpoints)
+                found += _findings(host, configurations[host], new)
+            else:  # what was known of it last
+                streams = chain.from_iterable(some.values())
+                new = {name: self._ways[name] for name in streams if name in self._ways}
+            ways |= new
+        self._problem = "; ".join(problems)
+        self._findings = found
         self._ways = ways  # last: who sees them sees all of it
+
+    def _host_of(self, publisher: str) -> str:
+        """The database that a publisher is in, "" for the usual one."""
+        host = parse_server(publisher).authority
+        return "" if host in self._usual else host
+
+    def _read(self, hosts: Sequence[str]) -> tuple[dict[str, Configuration], list[str]]:
+        """What the databases say, and why some do not."""
+        found, problems = {}, []
+        for host in hosts:
+            try:
+                store = PropertyStore(host) if host else self._store
+                found[host] = Configuration.of(store.read(OBJECT, PREFIX))
+            except SocsError as error:
+                problems.append(str(error))
+        return found, problems
+
+
+def _ways(
+    publishers: Mapping[str, list[str]],
+    configuration: Configuration,
+    endpoints: Mapping[str, Endpoints],
+) -> dict[str, Way]:
+    """Of all streams of some publishers."""
+    ways = {}
+    for publisher, streams in publishers.items():
+        for stream in streams:
+            with suppress(Malformed):
+                ways[stream] = way_of(stream, streams, configuration, endpoints.get(publisher))
+    return ways
+
+
+def _findings(
+    host: str, configuration: Configuration, streams: Iterable[str]
+) -> list[dict[str, Any]]:
+    """What is wrong with the properties of a database, "" for the usual one."""
+    return [
+        {
+            "severity": each.severity,
+            "text": f"{host}: {each.text}" if host else each.text,
+            "remedy": each.remedy,
+        }
+        for each in lint(configuration, streams=map(parse_event, streams))
+    ]

@@ -91,7 +91,7 @@ def test_doubts_are_listed_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> Non
     elements = ["239.1.1.1", "5000"]
     streams = [f"tango://db:1/lab/pub/1/v{n}x.change" for n in range(MAX_LISTED + 7)]
     elements += [stream.removeprefix("tango://db:1/") for stream in streams]
-    endpoints = {"server": "pub", "texts": ["Heartbeat: tcp://h:1", "Event: tcp://h:2"]}
+    endpoints = {"server": "dserver/pub/1", "texts": ["Heartbeat: tcp://h:1", "Event: tcp://h:2"]}
 
     def run(command: list[str], **settings: Any) -> subprocess.CompletedProcess[bytes]:
         is_property = "property" in command[-1]
@@ -99,7 +99,7 @@ def test_doubts_are_listed_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> Non
         return subprocess.CompletedProcess(command, 0, json.dumps(reply).encode(), b"")
 
     monkeypatch.setattr(subprocess, "run", run)
-    transports = Transports("h:1", lambda: {"pub": streams})
+    transports = Transports("h:1", lambda: {"dserver/pub/1": streams})
     transports.start()
     try:
         wait_until(lambda: transports.status()["doubts"], 10)
@@ -109,3 +109,63 @@ def test_doubts_are_listed_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(told["doubts"]) == MAX_LISTED
     assert len(told["findings"]) <= MAX_LISTED
     assert told["left_out"]["doubts"] == 7
+
+
+def test_each_database_has_properties_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    elements = ["239.1.1.1", "5000", "lab/pub/1/val.change"]
+    asked: list[str] = []
+
+    def run(
+        command: list[str], *, env: dict[str, str], **settings: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        asked.append(env["TANGO_HOST"])
+        reply = b"" if "property" not in command[-1] else b'{"properties": {}}'
+        if env["TANGO_HOST"] == "b:1" and reply:
+            reply = json.dumps({"properties": {"MulticastEvent": elements}}).encode()
+        elif env["TANGO_HOST"] == "gone:1":
+            reply = b'{"error": "nobody is there"}'
+        return subprocess.CompletedProcess(command, 0, reply, b"")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    streams = {
+        f"tango://{host}/dserver/pub/1": [f"tango://{host}/lab/pub/1/val.change"]
+        for host in ("a:1", "other-a:1", "b:1", "gone:1")
+    }
+    transports = Transports("a:1,other-a:1", lambda: streams)
+    transports._look()
+    ways = {
+        host: transports.way(stream)
+        for host, (stream,) in zip("aAbg", streams.values(), strict=True)
+    }
+    assert ways["g"] is None
+    assert [ways[host].transport for host in "aAb"] == [
+        "unicast",
+        "unicast",
+        "multicast to 239.1.1.1:5000",
+    ]
+    assert "gone:1: nobody is there" in transports.status()["problem"]
+    assert asked.count("a:1,other-a:1") == 2  # properties, and the sockets of all servers
+    findings = transports.status()["findings"]
+    assert findings
+    assert all(each["text"].startswith("b:1: ") for each in findings if each["severity"] != "info")
+
+
+def test_a_defect_is_told_and_does_not_end_the_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    results: list[Any] = [{}, ValueError("unforeseen")]
+
+    def streams() -> dict[str, list[str]]:
+        result = results.pop()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    reply = subprocess.CompletedProcess([], 0, b'{"properties": {}}', b"")
+    monkeypatch.setattr(subprocess, "run", lambda *words, **settings: reply)
+    transports = Transports("h:1", streams)
+    transports.start()
+    try:
+        wait_until(lambda: "unforeseen" in transports.status()["problem"], 10)
+        transports.look_now()
+        wait_until(lambda: transports.status()["problem"] == "", 10)
+    finally:
+        transports.stop()
