@@ -78,7 +78,8 @@ class TangoEventMonitor:
 
     def _poll_over(self, view: View, numbers: Mapping[str, int], now: float) -> None:
         self._poll_log.poll_over()
-        self.feeds.update(view, numbers, now)
+        if not self.feeds.update(view, numbers, now) and self.events is not None:
+            self.events.counters.add("polls_unpublished")
 
     # -- operations -----------------------------------------------------------------------------
 

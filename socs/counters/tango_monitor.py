@@ -13,6 +13,12 @@ TANGO_MONITOR = (
         "see the router; the files of the monitor have them",
     ),
     Counter(
+        "polls_unpublished",
+        "polls",
+        "without points on the feeds: the router was away",
+        "see the router; the files of the monitor have them",
+    ),
+    Counter(
         "tells_failed",
         "calls",
         "of whoever is told, that failed: a defect in this program",

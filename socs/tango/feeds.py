@@ -151,8 +151,8 @@ class TangoFeeds:
         while self._kept and self._agent.is_attached():
             self._agent.publish_to_feed(EVENTS_FEED, self._kept.popleft())
 
-    def update(self, view: Mapping[str, Any], numbers: Mapping[str, int], now: float) -> None:
-        """Once a poll; ``now`` is the UNIX time [s].
+    def update(self, view: Mapping[str, Any], numbers: Mapping[str, int], now: float) -> bool:
+        """Once a poll; False if there is no connection, and so no points of it.
 
         Args:
             view: tables ``streams``, ``reconciliation`` and ``performance`` of the tracker, and in
@@ -161,7 +161,7 @@ class TangoFeeds:
             now: UNIX time [s].
         """
         if not self._agent.is_attached():
-            return
+            return False
         blocks = {"totals": [Field(name, float(numbers[name]), {}) for name in TOTALS]}
         blocks["totals"].append(Field("fieldless_names", float(self.names_refused), {}))
         left_out = sum(view["rows_left_out"].values())
@@ -172,6 +172,7 @@ class TangoFeeds:
         self._agent.feeds[FEED].flush_buffer()
         values = [Field(name, float(value), {}) for name, value in numbers.items()]
         self._agent.publish_to_feed(COUNTERS_FEED, _message(COUNTERS_FEED, values, now))
+        return True
 
     def _blocks(self, view: Mapping[str, Any]) -> dict[str, list[Field]]:
         """A block for each thing that has a name, and of which something is known now."""

@@ -55,8 +55,17 @@ class ChildProcess:
             threading.Thread(target=run, name=f"tango-poll-{name}", daemon=True)
             for name, run in (("write", self._write), ("read", self._read))
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:  # no room for a thread
+            self._process.kill()
+            self._process.wait()
+            self._messages.put(None)
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    stream.close()
+            raise OSError(str(error)) from error
 
     def tell(self, message: ToChild) -> None:
         """Send a message; does not wait."""

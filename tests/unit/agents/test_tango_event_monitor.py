@@ -14,6 +14,7 @@ from twisted.internet.defer import maybeDeferred  # noqa: E402
 
 import socs.agent  # noqa: E402
 from socs.agents.tango_event_monitor import tango_event_monitor as module  # noqa: E402
+from socs.counters import TANGO_MONITOR, Counters  # noqa: E402
 
 
 class Events:
@@ -59,3 +60,12 @@ def test_without_files_there_is_nothing_to_rotate(agent: module.TangoEventMonito
     assert agent.rotate_output(None, {}) == (False, module.NOT_MONITORING)
     agent.events = Events()
     assert agent.rotate_output(None, {}) == (False, "No files are written: see --folder")
+
+
+def test_polls_without_points_are_counted(agent: module.TangoEventMonitor) -> None:
+    agent.events = SimpleNamespace(counters=Counters(TANGO_MONITOR))
+    agent._poll_log = SimpleNamespace(poll_over=lambda: None)
+    for published in (True, False, False):
+        agent.feeds = SimpleNamespace(update=lambda *words, published=published: published)
+        agent._poll_over({}, {}, 5.0)
+    assert agent.events.counters["polls_unpublished"] == 2

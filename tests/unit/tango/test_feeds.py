@@ -216,3 +216,10 @@ def test_what_is_told_waits_for_the_router_and_the_oldest_go_first(agent: Agent)
     times = [message["timestamp"] for name, message in agent.published if name == EVENTS_FEED]
     assert times == [1000.0 + number for number in range(3, MAX_KEPT + 3)]
     assert counters["tells_unpublished"] == 3
+
+
+def test_a_poll_without_the_router_is_told(agent: Agent) -> None:
+    feeds = TangoFeeds(agent, 10)
+    assert feeds.update(view([STREAM]), NUMBERS, 5.0)
+    agent.attached = False
+    assert not feeds.update(view([STREAM]), NUMBERS, 6.0)

@@ -1,5 +1,9 @@
 """What the poller concludes, names, remembers and decides, without Tango."""
 
+import os
+import threading
+
+import psutil
 import pytest
 
 from socs.counters import TANGO_POLLING, Counters
@@ -9,6 +13,7 @@ from socs.tango.polling.lease import PerformanceLease
 from socs.tango.polling.messages import Perf, PerfDone
 from socs.tango.polling.patterns import parse_pattern
 from socs.tango.polling.performance import PerformanceSwitch
+from socs.tango.polling.process import ChildProcess
 
 # -- errors of Tango, as pytango 10.3.1 raised them -----------------------------------------------
 
@@ -129,6 +134,28 @@ def test_names_are_of_four_kinds(text, kind, shown):
 def test_what_is_no_name_is_refused(text):
     with pytest.raises(ConfigError):
         parse_pattern(text)
+
+
+# -- the child ------------------------------------------------------------------------------------
+
+
+def test_a_child_without_room_for_threads_does_not_start_and_leaves_nothing(monkeypatch):
+    start, made = threading.Thread.start, []
+
+    def refuse(thread):
+        if thread.name == "tango-poll-read":
+            raise RuntimeError("can't start new thread")
+        made.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    before = {each.pid for each in psutil.Process().children()}
+    with pytest.raises(OSError, match="can't start new thread"):
+        ChildProcess(dict(os.environ), lambda *words: None)
+    assert {each.pid for each in psutil.Process().children()} <= before
+    for thread in made:
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 # -- performance monitoring -----------------------------------------------------------------------
