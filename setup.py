@@ -50,6 +50,7 @@ setup(
         "msgspec>=0.18.5",
         "numpy>=1.24",
         "pyyaml>=6",
+        "requests>=2.28",
         "rich>=13",
     ],
     extras_require={

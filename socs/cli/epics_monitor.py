@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 from ocs import OK, site_config
 from ocs.client_http import ControlClientError
-from ocs.ocs_client import OCSClient, OCSReply
+from ocs.ocs_client import OCSReply
 
+from socs.agent_client import LONGEST_ANSWER, AgentClient, NoAnswer
 from socs.epics.rows import Row
 from socs.errors import ConfigError, NotAllowed, StorageUnavailable
+from socs.options import seconds
 
 AGENT_CLASS = "PVMonitor"
 PAGE = 1000  # rows at a time; the most that it gives
@@ -39,6 +41,13 @@ def add_site_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="block of the site config that is this host's (default: the host name, or localhost)",
     )
+    group.add_argument(
+        "--router-timeout",
+        type=seconds,
+        default=LONGEST_ANSWER,
+        metavar="SECONDS",
+        help="for each answer that comes by the router [s] (default %(default)g)",
+    )
 
 
 class SiteOfMonitor:
@@ -52,6 +61,7 @@ class SiteOfMonitor:
         address: of it in the router.
         url, realm: where agents reach the router.
         words: options for a client of OCS.
+        timeout: for each answer [s].
 
     Raises:
         ConfigError: the site config is missing or lacks something; the message says what to set.
@@ -64,6 +74,7 @@ class SiteOfMonitor:
             if (value := getattr(args, name)) is not None
             for word in (f"--{name.replace('_', '-')}", value)
         ]
+        self.timeout: float = args.router_timeout
         try:
             parsed = site_config.add_arguments().parse_args(self.words)
             site, _, _ = site_config.get_config(parsed, "*control*")
@@ -117,7 +128,7 @@ class Monitor:
     def __init__(self, site: SiteOfMonitor) -> None:
         self._site = site
         try:
-            self._client = OCSClient(site.instance_id, args=site.words)
+            self._client = AgentClient(site.instance_id, site.words, site.timeout)
         except NO_ANSWER as error:
             raise self._away(error) from error
         if not hasattr(self._client, "pv_info"):
@@ -187,7 +198,12 @@ class Monitor:
 
     def _away(self, error: Exception) -> StorageUnavailable:
         text = str(error)
-        if "no_such_procedure" in text:
+        if isinstance(error, NoAnswer):
+            why = (
+                f"{text}: the router or {self._site.instance_id} hangs; `socs doctor` tells "
+                "whether it is the router. If they are merely busy, give --router-timeout"
+            )
+        elif "no_such_procedure" in text:
             why = f"no agent {self._site.instance_id} is at the router: start it, or give --monitor"
         elif "connection_error" in text or isinstance(error, OSError):
             why = (

@@ -24,8 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from ocs.ocs_client import OCSClient
-
+from socs.agent_client import AgentClient
 from socs.errors import ConfigError, OurError
 from socs.sim.leash import Child, Leash, stop_together
 from socs.sim.ports import LOOPBACK, free_port
@@ -36,6 +35,7 @@ __all__ = ["AgentInstance", "Site", "find_crossbar"]
 PORT_ATTEMPTS = 5  # another program can take a free port before the router listens on it
 POLL_PERIOD = 0.05  # seconds between two looks at a router or agent that is starting
 HTTP_TIMEOUT = 2.0  # seconds for one answer of the router
+AGENT_TIMEOUT = 60.0  # seconds for one of an agent, which may be busy
 # Variables that ocs-agent-cli would take instead of what the site config says.
 OVERRIDING_VARIABLES = ("INSTANCE_ID", "SITE_HOST", "SITE_HUB", "SITE_HTTP", "CROSSBAR_TIMEOUT")
 
@@ -210,15 +210,14 @@ class Site:
         state = f"did not answer in {timeout} s" if agent.alive else f"ended ({agent.returncode})"
         raise OurError(f"agent {instance_id!r} {state}:\n{_tail(agent)}")
 
-    def client(self, instance_id: str) -> OCSClient:
+    def client(self, instance_id: str) -> AgentClient:
         """A client of an agent that has joined.
 
         Raises:
             ocs.client_http.ControlClientError: nobody answers under this address.
         """
-        return OCSClient(
-            instance_id, args=["--site-file", str(self.site_file), "--site-host", HOST]
-        )
+        options = ["--site-file", str(self.site_file), "--site-host", HOST]
+        return AgentClient(instance_id, options, AGENT_TIMEOUT)
 
     def logs(self, instance_id: str) -> str:
         """Everything that an agent, or ``"crossbar"``, has written; empty if it never ran."""

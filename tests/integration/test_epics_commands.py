@@ -22,7 +22,7 @@ import ocs
 import psutil
 import pytest
 
-from socs.cli.epics_monitor import Monitor, SiteOfMonitor
+from socs.cli.epics_monitor import Monitor, SiteOfMonitor, add_site_options
 from socs.cli.main import main
 from socs.sim.iocs import BROADCAST, EpicsSite
 from socs.sim.site import AgentInstance, Site
@@ -329,7 +329,9 @@ def test_who_is_not_there_is_named(place: Place, run: Run, tmp_path: Path) -> No
 
 @pytest.mark.timeout(120)
 def test_several_may_ask_the_same_at_the_same_time(place: Place) -> None:
-    given = argparse.Namespace(monitor=MONITOR, site_file=str(place.site.site_file), site_host=None)
+    parser = argparse.ArgumentParser()
+    add_site_options(parser)
+    given = parser.parse_args(["--monitor", MONITOR, "--site-file", str(place.site.site_file)])
     wanted = 10 * [place.there, place.missing]
 
     def names(name: str) -> list[str]:
