@@ -8,6 +8,7 @@ from socs.epics.accounts.inventory import Inventory
 from socs.epics.decode import ca
 from socs.wire.batch import Batch
 from tests.epics_packets import RECEIVED, address, request
+from tests.epics_requests import searched_ca
 
 PER_DATAGRAM = 20
 
@@ -26,4 +27,4 @@ def feed(
         np.full(rows, port, np.uint16),
         now,
     )
-    inventory.searched_ca(arrived, ca.decode(arrived))
+    searched_ca(inventory, arrived, ca.decode(arrived))

@@ -32,6 +32,7 @@ except ImportError:
 from socs.epics.accounts.inventory import Inventory
 from socs.epics.decode import ca
 from tests.bench.epics_capture import Datagram, batches, capture
+from tests.epics_requests import searched_ca
 
 HEADER = struct.Struct("!HHHHII")
 Way = Callable[[list[Datagram], int], float]
@@ -93,7 +94,7 @@ def ours_packing(datagrams: list[Datagram], rows: int) -> float:
 def _account(taken: list[Any], begun: float) -> float:
     inventory = Inventory(secret=1)
     for batch in taken:
-        inventory.searched_ca(batch, ca.decode(batch))
+        searched_ca(inventory, batch, ca.decode(batch))
     spent = time.process_time() - begun
     asked = int(inventory.asked.sum())
     if asked != sum(inventory.counts[name] for name in ("requests_valid", "requests_invalid")):

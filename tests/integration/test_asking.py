@@ -195,7 +195,7 @@ def test_an_application_tells_its_names_and_which_port_is_its_own(field):
     assert lines.complete
     found = netstat.read(lines.texts)
     assert found.unread == 0
-    process = found.application(truth.server)
+    process = found.applications()[truth.server]
     assert (process.pid, process.directory) == (truth.pid, truth.directory)
     assert process.command == f"{truth.image} {truth.command}"
     assert f"json:{process.identity(HERE):016x}" == app.key
@@ -236,7 +236,7 @@ def test_all_is_told_although_a_third_of_the_datagrams_is_lost_each_way(field):
         wait_until(lambda: counts["asking_datagrams"] == relay.back_again.counts.sent)
         assert counts["asking_requests"] == relay.there.counts.received
     assert answers["names"].texts == tuple(truth.names)
-    assert netstat.read(answers["lines"].texts).application(truth.server).pid == truth.pid
+    assert netstat.read(answers["lines"].texts).applications()[truth.server].pid == truth.pid
     assert answers["lines"].complete
     assert there.dropped > 3
     assert back.dropped > 3

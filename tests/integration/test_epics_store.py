@@ -24,6 +24,7 @@ from socs.testing import wait_until
 from socs.testing.cutter import Moment, TcpCutter, is_mysql_commit
 from socs.testing.mariadb import MariaDB
 from tests.epics_packets import batch, request
+from tests.epics_requests import searched_ca
 
 A, B, C = 0x0A000001, 0x0A000002, 0xFFFFFFFE
 T = 1_800_000_000.123456
@@ -219,7 +220,7 @@ def test_idle_names_and_sources_are_forgotten() -> None:
     inventory = Inventory(InventoryLimits(names=10), secret=1)
     for now, name in ((T, b"OLD:PV"), (T + 50, b"NEW:PV")):
         arrived = batch([(f"10.0.0.{len(name)}", int(now - T) + 1, request(name))], now)
-        inventory.searched_ca(arrived, ca.decode(arrived))
+        searched_ca(inventory, arrived, ca.decode(arrived))
     for before, gone in ((T, 0), (T + 40, 1)):
         idle = inventory.idle(before)
         inventory.forget(idle)

@@ -11,6 +11,7 @@ from socs.counters import EPICS_CONSERVATION
 from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode import ca
 from tests.epics_packets import address, batch, beacon, message, request, response, version
+from tests.epics_requests import searched_ca
 
 names = st.binary(max_size=40) | st.sampled_from([b"A", b"PV:ONE", b"PV:ONE.VAL", b"N" * 499])
 numbers = st.integers(0, 2**32 - 1) | st.sampled_from([0, 1, 2**32 - 1])
@@ -135,7 +136,7 @@ def test_any_names_are_accounted_for(contents, most):
     inventory = Inventory(InventoryLimits(names=most, sources=1, requesters=1), secret=0)
     arrived = batch(contents)
     found = ca.decode(arrived)
-    given_numbers = inventory.searched_ca(arrived, found)
+    given_numbers = searched_ca(inventory, arrived, found)
     names = [found.name(request).partition(b".")[0] for request in found.requests]
     for name, number in zip(names, given_numbers.tolist(), strict=True):
         if number >= 0 and len(name) % 8 != 0:  # the last byte of a name without NUL is cut off

@@ -11,6 +11,7 @@ from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode import pva
 from tests import epics_pva as made
 from tests.epics_packets import address, batch
+from tests.epics_requests import searched_pva
 
 numbers = st.integers(0, 2**32 - 1)
 ports = st.integers(0, 2**16 - 1)
@@ -233,7 +234,7 @@ def test_any_names_are_accounted_for(contents):
     inventory = Inventory(InventoryLimits(names=4, sources=1, requesters=1), secret=0)
     arrived = batch(contents)
     found = pva.decode(arrived)
-    given_numbers = inventory.searched_pva(arrived, found).tolist()
+    given_numbers = searched_pva(inventory, arrived, found).tolist()
     for request, number in zip(found.requests, given_numbers, strict=True):
         name = found.name(request).partition(b"\0")[0].partition(b".")[0]
         assert number < 0 or inventory.names.name(number) == name

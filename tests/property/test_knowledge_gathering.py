@@ -13,6 +13,7 @@ from socs.epics.knowledge.wishes import Resync
 from socs.epics.summary import decode, encode
 from tests.epics_gateways import knowledge
 from tests.epics_packets import batch, request, version
+from tests.epics_requests import searched_ca
 from tests.epics_servers import T0
 
 LIMITS = InventoryLimits(names=400, sources=30, requesters=64)
@@ -39,7 +40,7 @@ def test_requests_are_the_same():
         for second in range(40):
             now = T0 + 1.0 + second
             arrived = batch(some_datagrams(rnd), now)
-            straight.searched_ca(arrived, ca.decode(arrived))
+            searched_ca(straight, arrived, ca.decode(arrived))
             gathering.ca(arrived)
             if rnd.random() < 0.1:
                 gathering.begin_epoch()

@@ -29,10 +29,9 @@ def test_any_lines(lines):
         assert list(process.ports) == sorted(set(process.ports))
         assert all(0 <= port <= 0xFFFF for port in process.ports)
         process.identity(1)
-        for port in process.ports:
-            assert process in found.listening(port)
-            told = found.application(port)
-            assert told is None or told in found.listening(port)
+    for port, told in found.applications().items():
+        assert port in told.ports
+        assert found.processes[told.pid] is told
     assert all(0 <= each.port <= 0xFFFF for each in found.proc_servs())
 
 

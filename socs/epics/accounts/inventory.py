@@ -12,15 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from socs.epics.accounts.asked import Asked, asked_ca, asked_pva
 from socs.epics.accounts.name_rule import NameRule
 from socs.epics.accounts.names import NameTable
 from socs.epics.accounts.requesters import Requesters
 from socs.epics.accounts.servers import Servers
 from socs.epics.accounts.sources import Keys, SourceClasses, Sources
-from socs.epics.decode.ca import CaMessages
-from socs.epics.decode.pva import PvaMessages
-from socs.epics.decode.words import Datagrams, Positions, Words
+from socs.epics.decode.words import Positions, Words
 
 UNKNOWN = -2  # instead of the number of a name: it was not told which one it is
 # A name, a source of the batch, and how often it asked, in one word.
@@ -121,25 +118,6 @@ class Inventory:
     def end(self) -> int:
         """All numbers are below."""
         return self.names.end
-
-    def searched_ca(self, datagrams: Datagrams, messages: CaMessages) -> NDArray[np.int32]:
-        """Account for the search requests in ``messages``; the number of each one's name, or -1."""
-        return self.account(asked_ca(datagrams, messages), datagrams.received)
-
-    def searched_pva(self, datagrams: Datagrams, messages: PvaMessages) -> NDArray[np.int32]:
-        """The same for the names in PV Access searches. Who asks is whom to answer."""
-        return self.account(asked_pva(datagrams, messages), datagrams.received)
-
-    def account(self, asked: Asked, now: float) -> NDArray[np.int32]:
-        """Account for requests for names; the number of each name, -1 if there was no room."""
-        rows = asked.rows
-        if not len(rows):
-            return np.zeros(0, np.int32)
-        numbers = self.take(asked.words, asked.at, asked.counts)
-        requests = np.bincount(rows, minlength=len(asked.keys))
-        asking = Asking(asked.keys, (requests > 0).astype(np.int64), requests)
-        self.account_summed(asking, numbers, rows, np.ones(len(rows), np.int64), now)
-        return numbers
 
     def take(self, words: Words, at: Positions, counts: Positions) -> NDArray[np.int32]:
         """The number of each name, known or new, see `NameTable.take`."""

@@ -90,19 +90,11 @@ class Netstat:
     unread: int
     beyond: int
 
-    def listening(self, port: int) -> tuple[Process, ...]:
-        """The processes that listen at this TCP port; several if they share or inherited it."""
-        return tuple(each for each in self.processes.values() if port in each.ports)
-
-    def application(self, port: int) -> Process | None:
-        """What serves at this TCP port; None if nobody is known to, or several different ones do.
+    def applications(self) -> dict[int, Process]:
+        """What serves at each TCP port; none where several different ones do.
 
         Processes with the same command and directory are one application; the first one is told.
         """
-        return _one_of(self.listening(port))
-
-    def applications(self) -> dict[int, Process]:
-        """What serves at each TCP port, as far as that is known; see `application`."""
         by_port: dict[int, list[Process]] = {}
         for process in self.processes.values():
             for port in process.ports:

@@ -16,6 +16,7 @@ from socs.epics.track.beacons import Beacons
 from socs.epics.track.events import CA, PVA
 from socs.epics.track.settings import TrackSettings
 from tests.epics_packets import address, batch
+from tests.epics_requests import searched_ca, searched_pva
 from tests.one_gateway import OneGateway
 
 FILE = Path(__file__).parents[2] / "captures" / "epics_loopback.jsonl"
@@ -63,8 +64,8 @@ def test_pv_access():
 
 def test_accounting():
     inventory = Inventory(InventoryLimits(names=10), secret=1)
-    inventory.searched_ca(arrived(CA_PORTS), ca.decode(arrived(CA_PORTS)))
-    inventory.searched_pva(arrived(PVA_PORTS), pva.decode(arrived(PVA_PORTS)))
+    searched_ca(inventory, arrived(CA_PORTS), ca.decode(arrived(CA_PORTS)))
+    searched_pva(inventory, arrived(PVA_PORTS), pva.decode(arrived(PVA_PORTS)))
     asked = {
         name: int(inventory.asked[inventory.names.number(name)].sum())
         for name in (b"TST:PV00001", b"TST:PV00002", b"TST:NOPE", b"TST:NOPE:LONGER")

@@ -14,6 +14,7 @@ from socs.epics.decode import ca
 from socs.epics.track import applications, beacons, pvs
 from socs.errors import ConfigError
 from tests.epics_packets import RECEIVED, address, batch, request, version
+from tests.epics_requests import searched_ca
 
 SMALL = InventoryLimits(names=1000, sources=50, requesters=3)
 CLASSES = SourceClasses({"archiver": ["10.1.0.0/16"], "gateway": ["10.1.2.3", "10.2.0.1"]})
@@ -21,7 +22,7 @@ CLASSES = SourceClasses({"archiver": ["10.1.0.0/16"], "gateway": ["10.1.2.3", "1
 
 def feed(inventory, *datagrams, now=RECEIVED):
     arrived = batch(datagrams, now)
-    return inventory.searched_ca(arrived, ca.decode(arrived)).tolist()
+    return searched_ca(inventory, arrived, ca.decode(arrived)).tolist()
 
 
 def test_counts_by_name_source_and_class():
@@ -269,7 +270,7 @@ def test_requests_and_messages_are_conserved():
         [version() + request(b"A") + request(b"B$"), b"\0", request(b"C") + request(b"")]
     )
     found = ca.decode(arrived)
-    inventory.searched_ca(arrived, found)
+    searched_ca(inventory, arrived, found)
     values = Counter(found.tally.counts) + Counter(inventory.counts)
     held = [equation for equation in EPICS_CONSERVATION if "beacons_taken" not in equation.parts]
     assert imbalances(values, held) == {}

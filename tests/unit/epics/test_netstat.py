@@ -44,14 +44,12 @@ LINES = [
 
 def test_a_port_belongs_to_the_process_that_listens_there():
     found = netstat.read(LINES)
-    assert found.application(5064) == netstat.Process(
-        77, "./bin/demo st.cmd", "/iocs/demo", (5064,)
-    )
-    assert found.application(40001).command == "python gateway.py"
-    assert found.application(5065) is None
+    serving = found.applications()
+    assert [*serving] == [4051, 5064, 40001]
+    assert serving[5064] == netstat.Process(77, "./bin/demo st.cmd", "/iocs/demo", (5064,))
+    assert serving[40001].command == "python gateway.py"
     assert (found.build, found.lines, found.unread, found.beyond) == ("7", len(LINES), 0, 0)
     assert list(found.processes) == [70, 77, 90]
-    assert found.applications() == {p: found.application(p) for p in (4051, 5064, 40001)}
 
 
 def test_its_key_is_that_of_the_heartbeat_of_the_same_application():
@@ -63,14 +61,14 @@ def test_its_key_is_that_of_the_heartbeat_of_the_same_application():
 
 def test_nobody_guesses_who_of_several_different_ones_serves():
     same = [*process(2, "a b", "/x", 5), *process(1, "a b", "/x", 5)]
-    assert netstat.read([tcp(7, 5), *same]).application(7).pid == 1
+    assert netstat.read([tcp(7, 5), *same]).applications()[7].pid == 1
     other = [*same, *process(3, "sh", "/x", 5)]
     found = netstat.read([tcp(7, 5), *other])
-    assert found.application(7) is None
-    assert [each.pid for each in found.listening(7)] == [1, 2, 3]
+    assert found.applications() == {}
+    assert [each.pid for each in found.processes.values() if 7 in each.ports] == [1, 2, 3]
     nameless = netstat.read([tcp(7, 5), "pid: 4 socket:[5]"])
-    assert nameless.application(7) is None
-    assert nameless.listening(7)[0].pid == 4
+    assert nameless.applications() == {}
+    assert nameless.processes[4].ports == (7,)
 
 
 def test_the_ports_of_a_process_are_in_order():
@@ -85,7 +83,7 @@ def test_two_sockets_may_have_one_port():
         *process(1, "a", "/", 5),
         *process(2, "b", "/", 6),
     ]
-    assert len(netstat.read(lines).listening(7)) == 2
+    assert [each.ports for each in netstat.read(lines).processes.values()] == [(7,), (7,)]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +151,7 @@ def test_the_first_word_on_a_process_stands_and_a_colon_may_be_missing():
 def test_lines_that_we_do_not_know_are_counted(line):
     found = netstat.read([line, *LINES])
     assert found.unread == 1
-    assert found.application(5064).pid == 77
+    assert found.applications()[5064].pid == 77
 
 
 def test_there_is_a_limit_of_lines(monkeypatch):
@@ -167,6 +165,6 @@ def test_real_lines_of_this_process():
         port = server.getsockname()[1]
         found = netstat.read(own_lines())
         assert port in found.processes[os.getpid()].ports
-        assert found.application(port).directory == os.getcwd()
+        assert found.applications()[port].directory == os.getcwd()
     assert found.unread == 0
     assert port not in netstat.read(own_lines()).processes[os.getpid()].ports

@@ -9,6 +9,7 @@ from socs.epics.accounts.sources import keys_of
 from socs.epics.decode import ca
 from socs.epics.gateway.open_requests import OpenRequests
 from tests.epics_packets import CLIENT, SERVER, address, batch, request, response
+from tests.epics_requests import searched_ca
 
 
 def ask(requests, *asked):
@@ -68,7 +69,7 @@ def test_from_the_wire():
     inventory, requests = Inventory(InventoryLimits(names=10), secret=1), OpenRequests()
     sent = batch([(CLIENT, 4000, request(b"A", 7) + request(b"B", 8))])
     found = ca.decode(sent)
-    numbers = inventory.searched_ca(sent, found)
+    numbers = searched_ca(inventory, sent, found)
     clients = keys_of(sent.hosts, sent.ports)
     requests.asked(clients[found.requests["datagram"]], found.requests["cid"], numbers)
     reply = ca.decode(batch([(SERVER, 5064, response(8))])).responses

@@ -9,6 +9,7 @@ from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode import pva
 from tests import epics_pva as made
 from tests.epics_packets import CLIENT, SERVER, address, batch
+from tests.epics_requests import searched_pva
 
 
 def decoded(*datagrams, **how):
@@ -160,7 +161,7 @@ def test_names_of_both_protocols_are_the_same():
     inventory = Inventory(InventoryLimits(names=10), secret=1)
     texts = [b"1234567", b"12345678", b"A.VAL", b"A", b"A" * 16]
     arrived = batch([(CLIENT, 9, made.search(list(enumerate(texts)), port=40001))])
-    numbers = inventory.searched_pva(arrived, pva.decode(arrived)).tolist()
+    numbers = searched_pva(inventory, arrived, pva.decode(arrived)).tolist()
     assert inventory.names.names(np.array(numbers)) == [t.partition(b".")[0] for t in texts]
     assert inventory.names.number(b"12345678") == numbers[1]
     assert inventory.sources.number(address(CLIENT), 40001) == 1
@@ -170,5 +171,5 @@ def test_who_asks_is_whom_to_answer():
     inventory = Inventory(InventoryLimits(names=10), secret=1)
     passed_on = made.origin("127.0.0.1") + made.search([(1, b"PV")], host="10.0.0.9", port=7)
     arrived = batch([("127.0.0.1", 5076, passed_on)])
-    inventory.searched_pva(arrived, pva.decode(arrived))
+    searched_pva(inventory, arrived, pva.decode(arrived))
     assert inventory.requesters.of(0)[0][:2] == (address("10.0.0.9"), 7)

@@ -12,6 +12,7 @@ from socs.epics.decode import ca
 from socs.epics.track.pvs import Answer, Pvs
 from socs.errors import Malformed
 from tests.epics_packets import address, batch, request
+from tests.epics_requests import searched_ca
 from tests.epics_servers import SETTINGS, T0
 from tests.one_gateway import OneGateway
 
@@ -36,7 +37,7 @@ def inventory():
             for n in range(1, 8)
         ]
         arrived = batch([*sent, request(b"A$")], T0 + step)
-        found.searched_ca(arrived, ca.decode(arrived))
+        searched_ca(found, arrived, ca.decode(arrived))
     found.forget(np.array([2, 5]))
     for number in (0, 1, 3):
         pvs.searched(number, [Answer(1, A, 5064, A)], T0, T0 + 5)
