@@ -135,9 +135,12 @@ def test_names_are_changed_and_servers_come_and_go(site, watch):
         site.start("pub4")
         watched.wait_known("pub1", "pub2", "pub3", "pub4")  # looked again, and pub3 stays
         site.stop("pub4")
+        watched.poller.set_names(["dserver/tango_devices/pub*", "sim/sub/1"])
+        watched.wait_known("pub1", "pub2", "pub3", "pub4", "sub1")  # nor do other names end it
+        assert watched.poll()["pub3"] == "not_exported"
         for name in ("pub3", "pub4"):
             site.call("sys/database/2", "DbDeleteServer", f"tango_devices/{name}")
-        watched.wait_known("pub1", "pub2")
+        watched.wait_known("pub1", "pub2", "sub1")
         watched.poller.set_names(["sim/sub/*"])
         watched.wait_known("sub1", "sub2")
         assert watched.poll() == {"sub1": "ok", "sub2": "ok"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -55,9 +55,11 @@ class Directory:
         patterns: what to find the servers of.
         period: between two looks [s].
         tell: gets a `Looked` after each look.
+        found: servers that were found for some wildcards before.
 
     Attributes:
         title: what to call it for people: all its hosts.
+        found: servers that were found for each wildcard, and are still in the database.
         looking_since: when the look under way began [s]; None between two looks.
         answered: when it last answered [s], or None.
     """
@@ -68,6 +70,7 @@ class Directory:
         patterns: Iterable[Pattern],
         period: float,
         tell: Callable[[Any], None],
+        found: Mapping[Pattern, frozenset[str]] | None = None,
     ) -> None:
         self.host = host
         self.looking_since: float | None = None
@@ -80,7 +83,8 @@ class Directory:
         self._wake = threading.Event()
         self._ended = False
         self._servers_of: dict[str, tuple[str, float]] = {}
-        self._found: set[str] = set()
+        before = found or {}
+        self.found = {each: before[each] for each in self._patterns if each in before}
         self._database: Any = None
         self._identifier = Caller(f"identify {self.host}")
         self._looker = Caller(f"directory {self.host}")
@@ -139,18 +143,21 @@ class Directory:
         """Servers, and names without any. Raises ``DevFailed``."""
         self._ask("DbGetDeviceExportedList", DEVICE)  # names of servers alone do not ask it
         named: set[str] = set()
-        unresolved = []
+        unresolved: list[str] = []
+        found: dict[Pattern, frozenset[str]] = dict(self.found)
         for pattern in self._patterns:
-            found = self._servers(pattern)
+            servers = self._servers(pattern)
             if pattern.kind in ("servers", "devices"):
-                self._found |= found
-            named |= found
-            if not found:
+                found[pattern] = found.get(pattern, frozenset()) | servers
+            named |= servers
+            if not servers:
                 unresolved.append(str(pattern))
-        if self._found:
+        if any(found.values()):
             defined = self._ask("DbGetDeviceWideList", ADMIN)
-            self._found &= {server_name(self.host, name) for name in defined}
-        return tuple(sorted(named | self._found)), tuple(unresolved)
+            known = {server_name(self.host, name) for name in defined}
+            found = {pattern: frozenset(servers & known) for pattern, servers in found.items()}
+        self.found = found
+        return tuple(sorted(named.union(*found.values()))), tuple(unresolved)
 
     def _servers(self, pattern: Pattern) -> set[str]:
         """Full names of the servers meant: for wildcards, of those that run or were killed."""

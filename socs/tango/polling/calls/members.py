@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tango
@@ -55,6 +55,7 @@ class Members:
         self.settings = settings
         for directory in self._directories.values():
             directory.end()
+        before = {host: directory.found for host, directory in self._directories.items()}
         self._directories, self._silent = {}, {}
         self._looked, self._asked = {}, set()
         self._began = time.monotonic()
@@ -62,16 +63,22 @@ class Members:
         for pattern in map(parse_pattern, settings.names):
             patterns.setdefault(default_authority(pattern.authority), []).append(pattern)
         for authority, some in patterns.items():
-            self._directories[authority] = self._new_directory(authority, some)
+            found = before.get(authority, {})
+            self._directories[authority] = self._new_directory(authority, some, found)
             named = [server_name(authority, p.path) for p in some if p.kind == "server"]
             stay = [name for name in self.workers if _may_be_meant(name, authority, some)]
             servers = dict.fromkeys([*named, *stay])
             self._looked[authority] = Looked(authority, tuple(servers))
         self._populate()
 
-    def _new_directory(self, authority: str, patterns: list[Pattern]) -> Directory:
+    def _new_directory(
+        self,
+        authority: str,
+        patterns: list[Pattern],
+        found: Mapping[Pattern, frozenset[str]] | None = None,
+    ) -> Directory:
         period = self.settings.directory_period
-        return Directory(authority, patterns, period, self._threads_tell)
+        return Directory(authority, patterns, period, self._threads_tell, found)
 
     def directory(self, server: str) -> Directory:
         """The directory of the database that a server is in."""
