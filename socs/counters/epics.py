@@ -158,8 +158,14 @@ EPICS_TRACKS = (
     Counter(
         "beacons_no_room",
         "beacons",
-        "of further servers than are tracked; ignored",
-        "forget lost servers; look for who invents them",
+        "of further servers than are tracked, while none of those is lost; ignored",
+        "look for who invents servers; raise most_servers with --threshold",
+    ),
+    Counter(
+        "servers_displaced",
+        "servers",
+        "that were lost for longest, and were forgotten to make room for others",
+        "if there are many, look for who invents servers; raise most_servers with --threshold",
     ),
     Counter("heartbeats_taken", "heartbeats", "of applications that are tracked"),
     Counter("heartbeats_repeated", "heartbeats", "of these, the same again, or late"),
@@ -181,8 +187,15 @@ EPICS_TRACKS = (
     Counter(
         "heartbeats_no_room",
         "heartbeats",
-        "of further applications than are tracked; ignored",
-        "forget lost applications; look for who invents them",
+        "of further applications than are tracked, while none of those is lost; ignored",
+        "look for who invents applications; raise most_applications with --threshold",
+    ),
+    Counter(
+        "applications_displaced",
+        "applications",
+        "that were lost for longest, and were forgotten to make room for others",
+        "if there are many, look for who invents applications; raise most_applications with "
+        "--threshold",
     ),
 )
 

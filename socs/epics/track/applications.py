@@ -17,7 +17,7 @@ from socs.epics.networks import Networks, host_text
 from socs.epics.track.conditions import Conditions
 from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import ApplicationEvent, Evidence
-from socs.epics.track.life import LIFE, Noticed, State
+from socs.epics.track.life import LIFE, Noticed, State, lost_longest
 from socs.epics.track.settings import TrackSettings
 
 COUNTS = (
@@ -27,6 +27,7 @@ COUNTS = (
     "heartbeats_older",
     "heartbeats_elsewhere",
     "heartbeats_no_room",
+    "applications_displaced",
 )
 
 
@@ -113,6 +114,7 @@ class Applications:
         self.conditions = Conditions(ends_after)
         self._settings, self._sight = settings, sight
         self._subnets = Networks(settings.subnets, "subnets")
+        self._full = False  # nobody makes room
 
     def heartbeat(
         self, heartbeat: Heartbeat, host: int, port: int, now: float
@@ -160,6 +162,7 @@ class Applications:
                 told = {"silent": now - app.heard, "limit": app.beat.limit}
                 events += self._notice(app, "silent", "no heartbeat for too long", told, now)
         self.conditions.tick(now)
+        self._full = False
         return events
 
     def clock_set(self, by: float) -> None:
@@ -230,7 +233,7 @@ class Applications:
     def _first(
         self, beat: Beat, told: Heartbeat | Alive, sender: int, now: float
     ) -> list[ApplicationEvent]:
-        if len(self.known) >= self._settings.most_applications:
+        if not self._has_room():
             self.counts["heartbeats_no_room"] += 1
             return []
         self.counts["heartbeats_taken"] += 1
@@ -241,6 +244,17 @@ class Applications:
         else:
             events = self._notice(app, "running", "was up before we listened", evidence, now)
         return events + self._clock(app, now)
+
+    def _has_room(self) -> bool:
+        """Is there room for one more; who has been lost for longest makes some."""
+        most = self._settings.most_applications
+        if len(self.known) >= most and not self._full:
+            gone = lost_longest(self.known, most)
+            for key in gone:
+                del self.known[key]
+            self.counts["applications_displaced"] += len(gone)
+            self._full = not gone  # until the next tick nobody is lost
+        return len(self.known) < most
 
     def _compare(self, last: Beat, beat: Beat) -> tuple[str, str]:
         """What the heartbeat ``beat`` says after ``last``, and why."""

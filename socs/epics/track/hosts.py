@@ -100,8 +100,12 @@ class Hosts:
                 ports.setdefault(server.host, set()).add((server.protocol, server.port))
         known = {app.beat.host for app in self.applications.known.values()}
         known |= {server.host for server in self.beacons.servers.values()}
+        known |= self.expected.keys()
+        for standings in (self.standing, self.told):
+            for host in standings.keys() - known:
+                del standings[host]
         events = []
-        for host in sorted(known | self.expected.keys()):
+        for host in sorted(known):
             running, listening = applications.get(host, {}), ports.get(host, set())
             standing = self._stand(host, running, listening, now)
             self.standing[host] = standing

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import heapq
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, TypeVar
 
 State = Literal["UNKNOWN", "ALIVE", "LOST"]
 Noticed = Literal["started", "running", "restarted", "silent", "forgotten"]
@@ -32,3 +34,25 @@ EVENTS = {
     "RESUMED": "it is heard again and has been running all the time",
     "RESTARTED": "it started anew, whether it was lost before or not",
 }
+
+SHARE = 20  # of all there is room for: so many make room at once
+
+
+class Living(Protocol):
+    """A server, an application."""
+
+    state: State
+    lost: float  # since when, UNIX time [s]
+
+
+K = TypeVar("K", bound=Any)  # can be ordered
+
+
+def lost_longest(known: Mapping[K, Living], most: int) -> list[K]:
+    """The keys of those that make room when there are as many as there may be.
+
+    They are a twentieth of ``most``, those that have been lost for longest; fewer, or none, if no
+    more are lost. So ports that servers had at earlier starts do not take all room in the end.
+    """
+    lost = [(each.lost, key) for key, each in known.items() if each.state == "LOST"]
+    return [key for _, key in heapq.nsmallest(max(most // SHARE, 1), lost)]

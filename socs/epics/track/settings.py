@@ -28,7 +28,8 @@ class TrackSettings:
         interval_samples: so many spacings are needed to judge a period.
         interval_tolerance: a period may differ from ``ca_period`` by this share of it.
         condition_ends_after: a wrong address or interface is over when not seen for so long.
-        most_servers: servers that are tracked; further ones are counted.
+        most_servers: servers that are tracked. Beyond that those go that have been lost for
+            longest; while none is lost, further ones are only counted.
         misses: searches in a row without an answer until a process variable is lost.
         answers_within: two servers that answer foreign searches for a name within this time both
             have it. So an answer of another server than before is weighed after that time.
@@ -39,7 +40,7 @@ class TrackSettings:
         alive_longest_period: longer ones are not believed.
         start_tolerance: a heartbeat that tells a start later by more than this is of a new start.
         clock_tolerance: an application's clock may differ from ours by less.
-        most_applications: applications that are tracked; further ones are counted.
+        most_applications: the same of applications.
         host_patience: what is expected on a host and was not heard is missing after so long; the
             beacons of PV Access come every 180.
 

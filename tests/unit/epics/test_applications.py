@@ -217,6 +217,22 @@ def test_no_more_applications_than_allowed():
     assert (len(world.apps.known), world.apps.counts["heartbeats_no_room"]) == (2, 3)
 
 
+def test_who_is_lost_for_longest_makes_room():
+    world = World(replace(SETTINGS, most_applications=3))
+    for n in range(3):
+        world.beat(T0 + 30 + n, name=f"{n}.cmd")
+    world.beat(T0 + 120, 4, name="2.cmd")
+    assert world.tick(T0 + 132) == ["LOST"] * 2
+    assert world.beat(T0 + 140, name="3.cmd") == ["NEW"]
+    assert world.beat(T0 + 140, name="4.cmd") == ["NEW"]
+    assert world.beat(T0 + 140, name="5.cmd") == []
+    assert sorted(app.told.command for app in world.apps.known.values()) == [
+        *("2.cmd", "3.cmd", "4.cmd")
+    ]
+    counts = world.apps.counts
+    assert (counts["applications_displaced"], counts["heartbeats_no_room"]) == (2, 1)
+
+
 def test_forgetting():
     world = World()
     world.beat(T0 + 30)
@@ -305,6 +321,20 @@ def test_expected_and_unexpected():
     new = next(other for other in world.apps.known if other != key)
     world.expect([key], [(CA, 5064)], [new, (CA, 5070)])
     assert world.judge(T0 + 6) == ["RUNNING"]
+
+
+def test_a_host_of_which_nothing_is_known_any_more_takes_no_room():
+    world = World()
+    world.beacon(100, T0)
+    world.beat(T0, host=OTHER)
+    world.hosts.expected[address("10.0.0.4")] = Expected(ports=frozenset({(CA, 5064)}))
+    assert len(world.judge(T0 + 1)) == 2
+    world.tick(T0 + 200)
+    assert world.beacons.forget((CA, HOST, 5064))
+    assert world.apps.forget(next(iter(world.apps.known)))
+    world.judge(T0 + 201)
+    assert world.hosts.standing.keys() == {address("10.0.0.4")}
+    assert world.hosts.told.keys() == {address("10.0.0.4")}
 
 
 def test_maintenance_is_told():

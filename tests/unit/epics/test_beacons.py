@@ -263,6 +263,20 @@ def test_no_more_servers_than_allowed():
     assert watch.beacons.counts["beacons_no_room"] == 7
 
 
+def test_ports_of_earlier_starts_do_not_take_all_room():
+    """Each start of a second server on a host has a port of its own, for years."""
+    watch = Watch(dataclasses.replace(SETTINGS, most_servers=40))
+    for start in range(200):
+        watch.beacon(100 + start, T0 + 100 * start, port=5064)
+        assert "NEW" in watch.beacon(0, T0 + 100 * start + 1, port=10_000 + start)
+        watch.tick(T0 + 100 * start + 70)
+    servers = watch.beacons.servers
+    assert 38 <= len(servers) <= 40
+    assert {10_000 + start for start in range(170, 200)} <= {port for _, _, port in servers}
+    assert watch.beacons.counts["servers_displaced"] == 201 - len(servers)
+    assert watch.beacons.counts["beacons_no_room"] == 0
+
+
 def test_forgetting():
     watch = Watch()
     watch.beacon(0, T0 + 1)
