@@ -29,5 +29,5 @@ def _account(inventory: Inventory, asked: Asked, now: float) -> Numbers:
     requests = np.bincount(asked.rows, minlength=len(asked.keys))
     asking = Asking(asked.keys, (requests > 0).astype(np.int64), requests)
     once = np.ones(len(asked.rows), np.int64)
-    inventory.account_summed(asking, numbers, asked.rows, once, now)
+    inventory.account(asking, numbers, asked.rows, once, now)
     return numbers

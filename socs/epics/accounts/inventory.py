@@ -126,7 +126,7 @@ class Inventory:
         self.counts["names_new"] += self.names.count - before
         return numbers
 
-    def account_summed(
+    def account(
         self,
         asking: Asking,
         numbers: NDArray[np.integer],

@@ -98,7 +98,7 @@ class Feeding:
             requests,
         )
         numbers = join.numbers(rows["name"])
-        self._inventory.account_summed(asking, numbers, rows["source"], counts, join.ended)
+        self._inventory.account(asking, numbers, rows["source"], counts, join.ended)
 
     def answers(self, summary: Summary, join: Join) -> list[Event]:
         """Answers to searches of others."""

@@ -78,7 +78,7 @@ def summed(inventory, sources, rows, now=RECEIVED):
     keys = keys_of(hosts.astype(np.uint32), ports.astype(np.uint16))
     numbers, whose, amounts = np.array(rows, np.int64).reshape(-1, 3).T
     asking = Asking(keys, datagrams, requests)
-    inventory.account_summed(asking, numbers, whose, amounts, now)
+    inventory.account(asking, numbers, whose, amounts, now)
 
 
 def test_requests_that_were_added_up_count_as_often():
