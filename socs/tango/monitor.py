@@ -259,7 +259,7 @@ class EventMonitor:
         with self._turn:
             samples, self._samples = self._samples, []
             told = self._tracker.reconcile(now)
-            self._leave_out_unasked(samples, now)
+            told += self._leave_out_unasked(samples, now)
             totals = self._tracker.totals()
         self._tell(told)
         self._write_poll(samples, totals)
@@ -274,15 +274,15 @@ class EventMonitor:
             self._polled.notify_all()
         self._call(self._on_poll, self.view(self.settings.feed_rows), self.numbers())
 
-    def _leave_out_unasked(self, samples: Sequence[Sample], now: float) -> None:
+    def _leave_out_unasked(self, samples: Sequence[Sample], now: float) -> list[Event]:
         """Forget servers that are meant no more. Some polls may still ask those of before."""
         polls, until = self._leave_out
         if not polls and now > until:
-            return
+            return []
         self._leave_out = max(0, polls - 1), until
         asked = {str(parse_server(sample.server)) for sample in samples}
-        for server in {row["server"] for row in self._tracker.servers()} - asked:
-            self._tracker.remove(server)
+        unasked = {row["server"] for row in self._tracker.servers()} - asked
+        return [event for name in sorted(unasked) for event in self._tracker.remove(name, now)]
 
     def _tell(self, told: Sequence[Event]) -> None:
         if not told:

@@ -6,6 +6,7 @@ A condition is told of when it begins and when it ends, and not in between.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 from socs.tango.events import Event, Phase, event
@@ -50,8 +51,15 @@ class Reconciliation:
         self._by_path.setdefault(server.name.path, []).append(server)
         self._adopt(server.name.path)
 
-    def remove_server(self, server: Server) -> None:
-        """A server is forgotten."""
+    def remove_server(self, server: Server, now: float) -> list[Event]:
+        """A server is forgotten; the end of what lasted with its subscriptions."""
+        ends = [
+            self._event(told, "end", server, link, now=now, count=link.behind)
+            for link in server.links.values()
+            if (told := self._told.get((str(server.name), link.stream)))
+        ]
+        lacking = [name for name in server.lacking if (str(server.name), name) in self._lacking]
+        ends += [self._lacking_event("end", server, name, now) for name in lacking]
         self._by_path[server.name.path].remove(server)
         if not self._by_path[server.name.path]:
             del self._by_path[server.name.path]
@@ -59,7 +67,9 @@ class Reconciliation:
             self.attach(link)
         for link in server.links.values():
             self.detach(server, link)
-        self._lacking -= {(str(server.name), name) for name in server.lacking}
+        self._lacking -= {(str(server.name), name) for name in lacking}
+        text = f"subscriber {server.name} is no longer monitored"
+        return [replace(each, text=text) for each in ends]
 
     def attach(self, link: Link) -> None:
         """Find the publisher of a link."""

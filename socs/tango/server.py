@@ -152,6 +152,22 @@ class Server:
             evidence=evidence,
         )
 
+    def leave(self, now: float) -> list[Event]:
+        """The end of the state that was told of it: nobody asks it any more."""
+        if self.state == "up" or (self.state == "unknown" and self.answered is None):
+            return []
+        return [
+            Event(
+                kind=self.state,
+                phase="end",
+                text=f"server {self.name} is no longer monitored",
+                time=now,
+                severity="info",
+                server=str(self.name),
+                evidence={"seconds": now - self.since},
+            )
+        ]
+
     def take_identity(self, sample: Sample, snapshot: Snapshot) -> list[Event]:
         """The event of a restart, if this answer is of another process than the last one."""
         fell = [

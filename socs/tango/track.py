@@ -159,7 +159,7 @@ class EventTracker:
             told += self._links.judge(server, now)
             told += self._links.judge_lacking(server, now)
             _measure(server, now)
-        self._forget(now)
+        told += self._forget(now)
         refused = self._refused()
         if bool(refused) != self._told_refused:
             self._told_refused = bool(refused)
@@ -169,11 +169,12 @@ class EventTracker:
     def _refused(self) -> int:
         return sum(server.refused for server in self._servers.values())
 
-    def _forget(self, now: float) -> None:
+    def _forget(self, now: float) -> list[Event]:
         """Forget what was not seen for long."""
+        told: list[Event] = []
         for server in list(self._servers.values()):
             if server.seen < now - self._forget_after:
-                self.remove(str(server.name))
+                told += self.remove(str(server.name), now)
                 continue
             limit = (server.answered or 0.0) - self._forget_after
             streams = [path for path, stream in server.streams.items() if stream.seen < limit]
@@ -185,23 +186,26 @@ class EventTracker:
                 self._links.detach(server, link)
             self._room.give(len(streams) + len(links))
             self._counts["names_forgotten"] += len(streams) + len(links)
+        return told
 
     def _limited(self, events: list[Event]) -> list[Event]:
         self._counts["tells_suppressed"] += max(0, len(events) - MAX_EVENTS)
         return events[:MAX_EVENTS]
 
-    def remove(self, server: str) -> None:
-        """Forget a server; nothing happens if it is not known.
+    def remove(self, server: str, now: float) -> list[Event]:
+        """Forget a server; the end of what lasted with it. Nothing happens if it is not known.
 
         Raises:
             Malformed: this is no name of a device server.
         """
         known = self._servers.pop(str(parse_server(server)), None)
-        if known is not None:
-            self._links.remove_server(known)
-            known.performance.clear()
-            self._room.give(known.names)
-            self._counts["names_forgotten"] += known.names
+        if known is None:
+            return []
+        told = known.leave(now) + self._links.remove_server(known, now)
+        known.performance.clear()
+        self._room.give(known.names)
+        self._counts["names_forgotten"] += known.names
+        return self._limited(told)
 
     def clear_performance(self) -> None:
         """Begin all statistics of times anew."""

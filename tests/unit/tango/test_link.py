@@ -46,9 +46,9 @@ def test_moves(before, after, move) -> None:
 
 def test_publisher_that_was_restarted_before_the_monitor_began() -> None:
     watch = Watch(subscribers=2)
-    watch.tracker.remove("sub0/x")
-    watch.tracker.remove("sub1/x")
-    watch.tracker.remove("pub0/x")
+    watch.tracker.remove("sub0/x", watch.world.now)
+    watch.tracker.remove("sub1/x", watch.world.now)
+    watch.tracker.remove("pub0/x", watch.world.now)
     watch.world.stop("pub0")
     watch.world.start("pub0")
     watch.world.reconnect("sub1", "pub0")

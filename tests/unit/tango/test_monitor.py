@@ -106,6 +106,19 @@ def test_a_server_that_a_poll_under_way_still_asked_is_left_out_by_the_next(
     assert servers(events) == [PUBLISHER]
 
 
+def test_what_was_told_of_a_server_ends_when_it_is_left_out(
+    tmp_path: Path, poller: list[Poller]
+) -> None:
+    events, told = event_monitor(tmp_path), []
+    events._on_told = lambda some, offset: told.extend(some)
+    begun = time.monotonic()
+    poller[0].poll(sample(PUBLISHER, 1.0), Sample(OTHER, "hung", begun, begun + 1))
+    events.remove_names(["dserver/pub/2"])
+    poller[0].poll(sample(PUBLISHER, 2.0))
+    assert [(each.kind, each.phase) for each in told] == [("hung", "begin"), ("hung", "end")]
+    assert told[1].text == f"server {OTHER} is no longer monitored"
+
+
 def test_a_server_that_is_not_asked_stays_unless_names_changed(
     tmp_path: Path, poller: list[Poller]
 ) -> None:

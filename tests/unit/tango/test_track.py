@@ -344,7 +344,7 @@ def test_a_restarted_subscriber_is_told_of_and_nothing_else() -> None:
 
 def test_a_publisher_elsewhere_is_not_judged() -> None:
     watch = Watch()
-    watch.tracker.remove("pub0/x")
+    watch.tracker.remove("pub0/x", watch.world.now)
     watch.world.push(PATH, 3)
     for _ in range(3):
         watch.world.now += 10
@@ -482,7 +482,7 @@ def test_names_beyond_the_limit() -> None:
     few = dict(list(names.items())[:900])
     tracker.feed(Sample("dserver/pub0/x", "ok", 3, 4, Snapshot("1", few, {})))
     assert kinds(tracker.reconcile(4)) == [("too_many_names", "end")]
-    tracker.remove("pub0/x")
+    tracker.remove("pub0/x", 5)
     assert tracker.totals()["names_followed"] == 0
 
 
@@ -514,6 +514,43 @@ def test_what_is_not_seen_for_long_is_forgotten() -> None:
     watch.tracker.reconcile(watch.world.now + 100)
     assert watch.tracker.totals()["servers_followed"] == 0
     assert watch.tracker.totals()["names_followed"] == 0
+
+
+def test_what_lasts_ends_with_the_one_who_is_no_longer_monitored() -> None:
+    watch = Watch(subscribers=2)
+    lacking = (NotConnected(parse_event("tango://db:10000/x/y/z/v.change")),)
+    reply = watch.world.sample
+    watch.world.sample = lambda name, **words: (
+        replace(each, snapshot=replace_lacking(each.snapshot, lacking))
+        if (each := reply(name, **words)).server == "dserver/sub0/x" and each.snapshot
+        else each
+    )
+    begun = []
+    for _ in range(3):
+        watch.world.push(PATH, 3)
+        watch.world.deliver("sub1", "pub0", 3)
+        begun += watch.poll()
+    assert sorted(kinds(begun)) == [("not_connected", "begin"), ("stalled", "begin")]
+    ends = watch.tracker.remove("sub0/x", watch.world.now)
+    assert sorted(kinds(ends)) == [("not_connected", "end"), ("stalled", "end")]
+    assert {each.text for each in ends} == {"subscriber dserver/sub0/x is no longer monitored"}
+    assert {(each.kind, each.stream) for each in ends} == {(e.kind, e.stream) for e in begun}
+    assert kinds(watch.poll(hung="sub1")) == [("hung", "begin")]
+    (end,) = watch.tracker.remove("sub1/x", watch.world.now)
+    assert (end.kind, end.phase, end.severity) == ("hung", "end", "info")
+    assert watch.tracker.remove("sub1/x", watch.world.now) == []
+
+
+def replace_lacking(snapshot: Snapshot, lacking: tuple[NotConnected, ...]) -> Snapshot:
+    return msgspec.structs.replace(snapshot, not_connected=lacking)
+
+
+def test_the_state_of_a_server_that_nobody_asks_any_more_ends() -> None:
+    watch = Watch()
+    watch.world.publishers["pub0"].runs = False
+    assert kinds(watch.poll()) == [("dead", "begin")]
+    ends = watch.tracker.reconcile(watch.world.now + 4000)
+    assert ("dead", "end") in kinds(ends)
 
 
 def test_a_server_that_hangs_for_long_is_not_forgotten() -> None:
