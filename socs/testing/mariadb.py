@@ -243,6 +243,7 @@ class MariaDB:
             find_program("mariadb-install-db"),
             "--no-defaults",
             f"--datadir={data}",
+            f"--tmpdir={self._scratch()}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
@@ -253,11 +254,15 @@ class MariaDB:
         if made.returncode != 0:
             raise OurError(f"mariadb-install-db failed:\n{made.stdout}{made.stderr}")
 
-    def _started(self, program: str, data: Path) -> bool:
-        scratch = self.directory / "tmp"  # of its own: a server that starts empties its own
+    def _scratch(self) -> Path:
+        """For temporary tables: not /tmp, where each server that starts removes all there are."""
+        scratch = self.directory / "tmp"
         scratch.mkdir(exist_ok=True)
+        return scratch
+
+    def _started(self, program: str, data: Path) -> bool:
         command = [program, "--no-defaults", f"--datadir={data}", f"--port={self.port}", *OPTIONS]
-        command += [f"--tmpdir={scratch}", f"--pid-file={self.directory / 'pid'}"]
+        command += [f"--tmpdir={self._scratch()}", f"--pid-file={self.directory / 'pid'}"]
         command += _as_this_user()
         log = self.directory / "mariadb.log"
         self._server = server = self._leash.start(command, log=log, env=os.environ)
