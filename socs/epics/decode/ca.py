@@ -66,10 +66,6 @@ CA_BEACON = np.dtype(
         ("minor", "<u2"),
     ]
 )
-# sequence  number of the datagram as its sender counts; known says whether it counts
-SEQUENCE = np.dtype([("datagram", "<u4"), ("sequence", "<u4"), ("minor", "<u2"), ("known", "?")])
-# what says nothing but that it was there: NOT_FOUND, ERROR, CONFIRM, REGISTER
-NOTE = np.dtype([("datagram", "<u4"), ("command", "<u2"), ("cid", "<u4"), ("host", "<u4")])
 
 _COUNTED = {
     VERSION: "ca_versions",
@@ -83,12 +79,11 @@ _BEYOND = 32  # all known commands are below
 _UNKNOWN = [number for number in range(33) if number not in _COUNTED]
 _SIZE_SHIFT, _SIZE_BITS = np.uint64(32), np.uint64(0xFFFF)
 _WORD_SHIFT = WORD.bit_length() - 1
-_NOTED = (ERROR, NOT_FOUND, CONFIRM, REGISTER)
 
 
 @dataclass(eq=False)
 class CaMessages:
-    """The messages of a batch, each kind in the order of arrival.
+    """The messages of a batch, each kind in the order of arrival; all others are counted only.
 
     Valid as long as the batch: names are looked up in its memory.
 
@@ -97,10 +92,6 @@ class CaMessages:
         requests: `REQUEST`, shape (r,): search requests.
         responses: `RESPONSE`: search responses.
         beacons: `CA_BEACON`.
-        sequences: `SEQUENCE`: VERSION messages.
-        notes: `NOTE`: all others that are known.
-        registrations: rows of datagrams without any byte, by which clients register with a
-            repeater.
         tally: how many of what, by counter name (:data:`socs.counters.EPICS_CA`).
     """
 
@@ -108,9 +99,6 @@ class CaMessages:
     requests: NDArray[np.void]
     responses: NDArray[np.void]
     beacons: NDArray[np.void]
-    sequences: NDArray[np.void]
-    notes: NDArray[np.void]
-    registrations: Positions
     tally: Tally
 
     def name(self, request: NDArray[np.void] | np.void) -> bytes:
@@ -130,9 +118,8 @@ def decode(datagrams: Datagrams, *, server_port: int = SERVER_PORT) -> CaMessage
     second = memory.words.view(">u8")[at + 1].astype(np.uint64)
     command = first >> np.uint64(48)
     messages = _Headers(memory.words, datagrams.hosts, at, rows, first, second)
-    empty = np.flatnonzero(memory.sizes == 0)
     tally.add("ca_datagrams", len(memory.sizes))
-    tally.add("ca_registrations", len(empty))
+    tally.add("ca_registrations", int(np.count_nonzero(memory.sizes == 0)))
     tally.add("ca_messages", len(at))
 
     searches = np.flatnonzero(command == SEARCH)
@@ -145,9 +132,6 @@ def decode(datagrams: Datagrams, *, server_port: int = SERVER_PORT) -> CaMessage
         requests,
         responses,
         messages.only(command == BEACON).beacons(server_port),
-        messages.only(command == VERSION).sequences(),
-        messages.only(np.isin(command, _NOTED)).notes(),
-        empty,
         tally,
     )
 
@@ -297,20 +281,4 @@ class _Headers:
         found["host"] = self.second & np.uint64(0xFFFFFFFF)
         found["port"] = np.where(self.count != 0, self.count, server_port)
         found["minor"] = self.data_type
-        return found
-
-    def sequences(self) -> NDArray[np.void]:
-        found = np.empty(len(self.at), SEQUENCE)
-        found["datagram"] = self.rows
-        found["sequence"] = self.second >> np.uint64(32)
-        found["minor"] = self.count
-        found["known"] = self.data_type & np.uint64(1) != 0
-        return found
-
-    def notes(self) -> NDArray[np.void]:
-        found = np.empty(len(self.at), NOTE)
-        found["datagram"] = self.rows
-        found["command"] = self.first >> np.uint64(48)
-        found["cid"] = self.second >> np.uint64(32)
-        found["host"] = self.second & np.uint64(0xFFFFFFFF)
         return found

@@ -43,7 +43,7 @@ def test_messages_of_caproto():
     assert found.beacons[["id", "host", "port"]].tolist() == [
         (number, address("10.0.0.9"), 5064) for number in (0, 1, 2**32 - 1)
     ]
-    assert found.notes["command"].tolist() == [ca.REGISTER]
+    assert found.tally.counts["ca_repeater"] == 1
 
 
 def test_caproto_reads_the_same_names_in_the_recording():
