@@ -30,6 +30,7 @@ from socs.sections import Section
 from socs.tango.lines import FORMATS, event_line, poll_line, ska_line
 from socs.tango.summary import Summary
 
+LINES_AROUND = 6  # of a table: its title, its columns, how many more rows there are
 Show = Callable[[str, Sequence[Section]], None]
 
 
@@ -172,12 +173,18 @@ def _write(output: OutputFile, polled: Polled, followed: Following, line_format:
 
 
 class _Screen:
-    """One picture in the terminal, renewed in its place; the last events stay in it."""
+    """One picture in the terminal, renewed in its place; the last events stay in it.
+
+    It fits into the terminal: what is lost stands above what is well, and each table tells how many
+    rows it has no room for.
+    """
 
     MOST_EVENTS = 10
+    ORDER = ("not answering", "events", "received", "published")
 
-    def __init__(self) -> None:
-        self._live = Live(console=Console(), auto_refresh=False, vertical_overflow="crop")
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
         self._events: list[Any] = []
 
     def __enter__(self) -> Show:
@@ -188,10 +195,33 @@ class _Screen:
         self._live.__exit__(*error)
 
     def _show(self, head: str, sections: Sequence[Section]) -> None:
-        others = [section for section in sections if section.title != "events"]
-        for section in sections:
-            if section.title == "events":
-                self._events = [*self._events, *section.rows][-self.MOST_EVENTS :]
+        shown = {section.title: section for section in sections}
+        if "events" in shown:  # the newest on top
+            new = [*reversed(shown["events"].rows)]
+            self._events = [*new, *self._events][: self.MOST_EVENTS]
         if self._events:
-            others.append(Section("events", ("severity", "text"), self._events))
-        self._live.update(drawn(head, others), refresh=True)
+            shown["events"] = Section("events", ("severity", "text"), self._events)
+        others = [title for title in shown if title not in self.ORDER]
+        order = [title for title in (*self.ORDER, *others) if title in shown]
+        room = self._console.height - 1  # below the head
+        tables = fitted([shown[title] for title in order], room)
+        self._live.update(drawn(head, tables), refresh=True)
+
+
+def fitted(sections: Sequence[Section], lines: int) -> list[Section]:
+    """``sections`` with no more rows than fit into so many lines; those with few rows keep them."""
+    room = lines - LINES_AROUND * len(sections)
+    rows: dict[str, int] = {}
+    for left, section in enumerate(sorted(sections, key=lambda each: len(each.rows))):
+        share = max(1, room // (len(sections) - left))
+        rows[section.title] = min(len(section.rows), share)
+        room -= rows[section.title]
+    return [
+        Section(
+            each.title,
+            each.columns,
+            each.rows[: rows[each.title]],
+            each.left_out + len(each.rows) - rows[each.title],
+        )
+        for each in sections
+    ]
