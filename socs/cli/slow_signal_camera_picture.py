@@ -29,15 +29,6 @@ WIDTH, HEIGHT = 1300, 1190  # of the picture
 LEFT, BOTTOM = 60, 70  # of the camera in it
 
 
-def module_box(module: int) -> tuple[int, int, int, int]:
-    """Where a module is in the picture: left, top, right, bottom, from the left and the top."""
-    row, column = MODULE_PLACES[module]
-    left = LEFT + int(column) * (SIDE + GAP) * ENLARGED
-    bottom = HEIGHT - BOTTOM - (MODULES_ACROSS - 1 - int(row)) * (SIDE + GAP) * ENLARGED
-    side = SIDE * ENLARGED
-    return left, bottom - side, left + side, bottom
-
-
 def draw(
     average: Average,
     source: str,

@@ -31,8 +31,6 @@ from socs.sim.pacing import Repeat, run_paced
 from socs.tango.names import EventName, parse_event
 
 SERVER = "tango_devices"
-PUBLISHER = "SimPublisher"
-SUBSCRIBER = "SimSubscriber"
 STOP_TIMEOUT = 5.0  # s that the thread of a pace may take to end
 
 # How each kind of event is switched on for an attribute, and pushed.

@@ -21,7 +21,6 @@ from socs.slow_signal.pixels import ORDERS
 MAX_SAMPLE = 500  # readouts of a second whose amplitudes are looked at
 SIDE = 8  # a module has 8 x 8 pixels
 GROUP = 2  # 2 x 2 pixels are one of the picture
-COARSE = (SIDE // GROUP) ** 2  # pixels of the picture, per module
 MAX_COUNT = 0xFFFF
 
 

@@ -22,7 +22,6 @@ FILE_HEADER = 24
 PACKET_HEADER = 16
 LONGEST_PACKET = 1 << 18  # bytes; what tcpdump keeps at most
 SECTION, INTERFACE, SIMPLE, ENHANCED = PCAPNG, 1, 3, 6  # types of blocks
-BYTE_ORDER = 0x1A2B3C4D
 RESOLUTION, OFFSET = 9, 14  # options of an interface
 LINK_MASK = 0xFFFF
 

@@ -23,6 +23,7 @@ from socs.slow_signal.publish import PublisherSettings
 from socs.slow_signal.settings import StreamSettings, WriterSettings
 from socs.slow_signal.stream import SlowSignalStream
 from socs.testing import wait_until
+from tests.camera_picture import module_box
 
 SOCS = [sys.executable, "-m", "socs.cli.main", "slow-signal"]
 MESSAGES = ("seed", "ssdaq")
@@ -97,7 +98,6 @@ def playing(directory: Path, stream: SlowSignalStream, *options: object) -> Iter
 
 def test_from_the_camera_to_files_to_lines_and_pictures(tmp_path: Path) -> None:
     image = pytest.importorskip("matplotlib.image", reason="needs the extra plot")
-    picture = pytest.importorskip("socs.cli.slow_signal_camera_picture")
     with streaming(tmp_path, "seed") as stream:
         options = ("--packet-rate", 2000, "--sets", 30, "--seed", 8, "--silent", SILENT)
         truth = play(tmp_path, stream, *options)
@@ -124,7 +124,7 @@ def test_from_the_camera_to_files_to_lines_and_pictures(tmp_path: Path) -> None:
     run("plot", path, "-o", tmp_path / "camera.png")
     pixels = image.imread(tmp_path / "camera.png")[..., :3]
     for module in range(32):
-        left, top, right, bottom = picture.module_box(module)
+        left, top, right, bottom = module_box(module)
         colourful = np.ptp(pixels[top:bottom, left:right], axis=2) > 0.1
         assert colourful.mean() == (0.0 if module == SILENT else 1.0)
 

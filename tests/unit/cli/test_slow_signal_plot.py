@@ -19,6 +19,7 @@ from socs.slow_signal.layout import MV_PER_COUNT
 from socs.slow_signal.pixels import ORDERS
 from socs.slow_signal.store import SSDataWriter
 from tests.camera_data import BEGIN, random_walk, without
+from tests.camera_picture import module_box
 
 image = pytest.importorskip("matplotlib.image", reason="needs the extra plot")
 picture = pytest.importorskip("socs.cli.slow_signal_camera_picture")
@@ -49,7 +50,7 @@ def drawn(file: Path, directory: Path, line: str = "") -> NDArray[np.float64]:
 
 
 def inside(pixels: NDArray[np.float64], module: int) -> NDArray[np.float64]:
-    left, top, right, bottom = picture.module_box(module)
+    left, top, right, bottom = module_box(module)
     return pixels[top:bottom, left:right]
 
 
@@ -98,8 +99,8 @@ def test_every_pixel_has_the_colour_of_its_amplitude(file: Path, tmp_path: Path)
 
 def test_corners_of_the_camera_are_white(file: Path, tmp_path: Path) -> None:
     pixels = drawn(file, tmp_path)
-    left, top = picture.module_box(28)[0], picture.module_box(22)[1]
-    right, bottom = picture.module_box(28)[2], picture.module_box(22)[3]
+    left, top = module_box(28)[0], module_box(22)[1]
+    right, bottom = module_box(28)[2], module_box(22)[3]
     assert pixels[top : bottom - 20, left:right].min() == 1.0
 
 
