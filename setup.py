@@ -8,19 +8,19 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'"(.+)"', (HERE / "socs" / "_version.py").read_text())[1]
 
-slow_signal = ["pyzmq>=25", "tables>=3.10.1", "blosc2>=2.7", "pyyaml>=6", "click>=8"]
+slow_signal = ["pyzmq>=25", "tables>=3.10.1", "blosc2>=2.7", "pyyaml>=6", "click>=8.1"]
 analysis = [*slow_signal, "dask[array,distributed]>=2024.1", "xarray>=2024.1"]
 plot = [*slow_signal, "matplotlib>=3.8"]
 tango = ["pytango>=10.1"]
 epics = ["caproto>=1.1", "p4p>=4.2.2"]
-iocs = ["softioc>=4.5"]
+iocs = ["softioc>=4.7"]
 web = ["nicegui>=2"]
 docs = ["sphinx>=7", "sphinx-argparse>=0.4", "sphinx-rtd-theme>=2"]
 test = [
     "pytest>=8",
     "pytest-timeout>=2.2",
     "hypothesis>=6.90",
-    "psutil>=5.9",
+    "psutil>=5.9.4",
     "h5py>=3.10",
     "hdf5plugin>=4.1",
     "cbor2>=5.6",
@@ -42,9 +42,9 @@ setup(
     package_dir={"socs.agents": "agents", "ssdaq": "socs/drop_in/ssdaq"},
     package_data={"socs": ["py.typed"], "": ["*.yaml"]},
     install_requires=[
-        "ocs>=0.11",
+        "ocs>=0.12.1",
         "twisted>=22.10",
-        "autobahn>=23.1",
+        "autobahn>=24.4.2",
         "sqlalchemy>=2.0.20",
         "pymysql>=1.2",
         "msgspec>=0.18.5",
