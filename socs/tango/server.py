@@ -8,7 +8,7 @@ from typing import Any
 
 from socs.tango.counting import Rate, Room, advance
 from socs.tango.events import Event, event
-from socs.tango.limits import MAX_SHOWN
+from socs.tango.limits import MAX_SHOWN, PATIENCE
 from socs.tango.link import Link
 from socs.tango.names import EventName, ServerName
 from socs.tango.performance import Performance
@@ -110,6 +110,7 @@ class Server:
         self.own_hosts: frozenset[str] = frozenset()
         self.dialect = ""
         self._was_gone = False
+        self._unasked = 0  # polls
 
     @property
     def names(self) -> int:
@@ -136,6 +137,18 @@ class Server:
             events.append(self._state_event(state, "", sample, sample.ended))
         self.state, self.since = state, sample.ended
         return events
+
+    def miss(self, last_poll: float, now: float) -> Sample | None:
+        """Take note of a poll that is over; what it comes to if nobody asks this server any more.
+
+        Args:
+            last_poll: when the poll before was over [s].
+            now: the same of this one.
+        """
+        self._unasked = self._unasked + 1 if self.seen < last_poll else 0
+        if self._unasked < PATIENCE or self.state == "unknown":
+            return None
+        return Sample(str(self.name), "unknown", self.begun, now, reason="nobody asks it any more")
 
     def _state_event(self, state: State, ended: str, sample: Sample, since: float) -> Event:
         meaning = STATES[state]

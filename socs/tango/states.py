@@ -26,7 +26,7 @@ class Meaning(NamedTuple):
 
 
 STATES: dict[State, Meaning] = {
-    "unknown": Meaning("nobody could ask it, or nobody has yet", "info", "cannot be asked"),
+    "unknown": Meaning("nobody could ask it, has yet, or does any more", "info", "cannot be asked"),
     "up": Meaning("it answered", "info", "answers"),
     "hung": Meaning("no answer in time, nor to a ping", "error", "hangs"),
     "busy": Meaning("no answer in time, but its devices answer", "warning", "is busy"),

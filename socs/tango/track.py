@@ -13,6 +13,7 @@ they were asked at different moments. ``docs/reference/tango_reconciliation.rst`
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable
 from itertools import chain
@@ -60,6 +61,7 @@ class EventTracker:
         self._servers: dict[str, Server] = {}
         self._links = Reconciliation()
         self._told_refused = False
+        self._last_poll = -math.inf
         self._counts = dict.fromkeys(
             (
                 *(f"samples_{outcome}" for outcome in OUTCOMES),
@@ -104,10 +106,14 @@ class EventTracker:
         if sample.outcome == "ok" and sample.snapshot is not None:
             events += self._take(server, sample, sample.snapshot)
         else:
-            self._links.publisher_silent(server, sample)
-            for link in server.links.values():
-                link.interrupt()
+            self._silence(server, sample)
         return self._limited(events)
+
+    def _silence(self, server: Server, sample: Sample) -> None:
+        """A server did not tell anything."""
+        self._links.publisher_silent(server, sample)
+        for link in server.links.values():
+            link.interrupt()
 
     def _server(self, sample: Sample) -> Server | None:
         name = parse_server(sample.server)
@@ -156,15 +162,27 @@ class EventTracker:
         """
         told: list[Event] = []
         for server in self._servers.values():
+            told += self._note_unasked(server, now)
             told += self._links.judge(server, now)
             told += self._links.judge_lacking(server, now)
             _measure(server, now)
+        self._last_poll = now
         told += self._forget(now)
         refused = self._refused()
         if bool(refused) != self._told_refused:
             self._told_refused = bool(refused)
             told.append(event("too_many_names", "begin" if refused else "end", now, count=refused))
         return self._limited(told)
+
+    def _note_unasked(self, server: Server, now: float) -> list[Event]:
+        """What is known of a server that nobody asks any more is not so for ever."""
+        sample, seen = server.miss(self._last_poll, now), server.seen
+        if sample is None:
+            return []
+        events = server.take_outcome(sample)
+        server.seen = seen
+        self._silence(server, sample)
+        return events
 
     def _refused(self) -> int:
         return sum(server.refused for server in self._servers.values())

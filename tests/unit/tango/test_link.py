@@ -187,10 +187,12 @@ def test_asking_twice_in_a_poll_is_not_two_polls() -> None:
     watch = Watch()
     watch.push(3, delivered=0)
     watch.poll()
+    told = []
     for _ in range(5):
         for server in ("sub0", "sub0"):
-            watch.tracker.feed(watch.world.sample(server))
-        assert watch.tracker.reconcile(watch.world.now) == []
+            told += watch.tracker.feed(watch.world.sample(server))
+        told += watch.tracker.reconcile(watch.world.now)
+    assert [(event.kind, event.server) for event in told] == [("unknown", "dserver/pub0/x")]
     assert watch.row["behind"] == 3
 
 

@@ -545,6 +545,26 @@ def replace_lacking(snapshot: Snapshot, lacking: tuple[NotConnected, ...]) -> Sn
     return msgspec.structs.replace(snapshot, not_connected=lacking)
 
 
+def test_of_a_server_that_nobody_asks_any_more_nothing_is_known() -> None:
+    watch = Watch()
+    watch.push(20)
+    watch.poll()
+    told = []
+    for _ in range(4):
+        watch.world.now += 10
+        told += watch.tracker.feed(watch.world.sample("sub0"))
+        told += watch.tracker.reconcile(watch.world.now)
+    assert [(each.kind, each.phase, each.server) for each in told] == [
+        ("unknown", "begin", "dserver/pub0/x")
+    ]
+    (row,) = [each for each in watch.tracker.servers() if each["server"] == "dserver/pub0/x"]
+    assert (row["state"], row["reason"]) == ("unknown", "nobody asks it any more")
+    assert kinds(watch.poll()) == [("unknown", "end")]
+    watch.tracker.reconcile(watch.world.now + 10)
+    watch.tracker.reconcile(watch.world.now + 4000)
+    assert watch.tracker.servers() == []
+
+
 def test_the_state_of_a_server_that_nobody_asks_any_more_ends() -> None:
     watch = Watch()
     watch.world.publishers["pub0"].runs = False
