@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from socs.cli import pictures
+from socs.cli.extras import extra
 from socs.cli.slow_signal_average import Average
 from socs.cli.slow_signal_history import History
-from socs.cli.slow_signal_source import add_mapping, add_source, extra, is_live, opened, tell
-from socs.errors import ConfigError, SocsError, StorageUnavailable
+from socs.cli.slow_signal_source import add_mapping, add_source, is_live, opened, tell
+from socs.errors import ConfigError, SocsError
 from socs.options import numbers
 from socs.slow_signal.layout import MODULES, PIXELS
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 MEAN, SPREAD, RMS = "mean", "std", "rms"
-FORMATS = (".png", ".pdf", ".svg")
 DESCRIPTION = """
 Draw the camera: the mean amplitude of each pixel over the readouts that are chosen, all of them by
 default (of a publisher: the next one). Or, with --series, how amplitudes change with time. Of a
@@ -37,10 +35,10 @@ def add_command(actions: Any) -> None:
     )
     parser.add_argument(
         *("-o", "--output"),
-        type=_picture,
+        type=pictures.picture,
         required=True,
         metavar="FILE",
-        help=f"where to; its ending says the format: {', '.join(FORMATS)}",
+        help=f"where to; its ending says the format: {', '.join(pictures.FORMATS)}",
     )
     parser.add_argument(
         "--series",
@@ -78,13 +76,6 @@ def add_command(actions: Any) -> None:
     add_mapping(parser)
 
 
-def _picture(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in FORMATS:
-        raise argparse.ArgumentTypeError(f"{text!r} does not end with one of {', '.join(FORMATS)}")
-    return path
-
-
 def run(args: argparse.Namespace) -> int:
     """Draw it.
 
@@ -99,12 +90,14 @@ def run(args: argparse.Namespace) -> int:
     if args.series:
         history = History(args.module, args.pixel, rms=args.show == RMS)
         _collect(args, args.mapping, history)
-        write(slow_signal_series_picture.draw(history, name, args.range), args.output)
+        pictures.write(slow_signal_series_picture.draw(history, name, args.range), args.output)
     else:
         average = Average()
         _collect(args, "raw", average)
         spread = args.show == SPREAD
-        write(slow_signal_camera_picture.draw(average, name, args.range, spread), args.output)
+        pictures.write(
+            slow_signal_camera_picture.draw(average, name, args.range, spread), args.output
+        )
     return 0
 
 
@@ -138,15 +131,3 @@ def _collect(args: argparse.Namespace, mapping: str, into: Average | History) ->
             raise
     if not len(into):
         raise SocsError(f"{args.source}: no readouts to draw")
-
-
-def write(figure: Figure, path: Path) -> None:
-    """Write ``figure``.
-
-    Raises:
-        StorageUnavailable: it cannot be written.
-    """
-    try:
-        figure.savefig(path)
-    except OSError as error:
-        raise StorageUnavailable(f"cannot write {path}: {error.strerror or error}") from error

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from socs.cli.pictures import GRID, LINE_COLOURS
 from socs.cli.slow_signal_camera_picture import ABSENT, COLOURS, beyond, colour_limits
 from socs.cli.slow_signal_history import Binned, History, mean_of
 
@@ -22,11 +23,6 @@ SIZE = (11.0, 6.2)  # inches
 LINES = 8  # rows that are drawn as lines; more of them as colours
 MOST = 1500  # points in time
 FEW = 100  # points that are marked each
-# Okabe and Ito's colours, told apart by everybody; the yellow, which is pale, for the last.
-LINE_COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442"),
-)
-GRID = "#e5e5e5"
 DAY, MINUTES = 86_400, 600  # s
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from socs.cli.extras import extra
 from socs.errors import ConfigError, SocsError
 from socs.options import seconds, whole
 from socs.slow_signal.pixels import ORDERS, pixel_order
@@ -89,21 +90,6 @@ def add_mapping(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@contextmanager
-def extra(name: str = "slow-signal") -> Iterator[None]:
-    """Around imports of libraries that come with an extra.
-
-    Raises:
-        ConfigError: they are not installed.
-    """
-    try:
-        yield
-    except ImportError as error:
-        raise ConfigError(
-            f"{error}; install socs with its extra `{name}`: pip install 'socs[{name}]'"
-        ) from error
-
-
 def is_live(source: str) -> bool:
     """Is ``source`` a publisher?"""
     return source.startswith(LIVE)
@@ -126,7 +112,7 @@ def opened(args: argparse.Namespace, mapping: str = "raw") -> Iterator[Iterator[
 
 
 def _of_file(args: argparse.Namespace, mapping: str) -> Generator[Shown, None, None]:
-    with extra():
+    with extra("slow-signal"):
         from socs.slow_signal.store import SSDataReader  # noqa: PLC0415
     with SSDataReader(args.source, mapping) as reader:
         for data in reader.read(args.start, args.stop, args.step):
@@ -144,7 +130,7 @@ def _of_stream(args: argparse.Namespace, mapping: str) -> Generator[Shown, None,
 
 def _received(endpoint: str, mapping: str, timeout: float | None) -> Generator[Shown, None, None]:
     host, port = address_of(endpoint)
-    with extra():
+    with extra("slow-signal"):
         from socs.slow_signal.listen import SSReadoutListener  # noqa: PLC0415
     order = pixel_order(mapping)
     listener = SSReadoutListener(port, host)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from socs.cli.extras import extra
 from socs.cli.output import ranges, utc_of
-from socs.cli.slow_signal_source import extra
 from socs.errors import FileNotReady
 from socs.part_files import PART
 from socs.slow_signal.layout import ALL_PRESENT, MODULES, is_present
@@ -36,7 +36,7 @@ def of_file(path: Path) -> dict[str, Any]:
         ConfigError: libraries are missing.
         PeerError: it cannot be read, is damaged, or is no file of readouts.
     """
-    with extra():
+    with extra("slow-signal"):
         from socs.slow_signal.store import SSDataReader, formats, journal  # noqa: PLC0415
         from socs.slow_signal.store.naming import journal_of  # noqa: PLC0415
     final = path.with_name(path.name.removesuffix(journal.SUFFIX).removesuffix(PART))

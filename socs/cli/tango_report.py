@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from socs.cli import pictures
+from socs.cli.extras import extra
 from socs.cli.output import json_line, moment
 from socs.cli.section_output import print_sections
-from socs.cli.slow_signal_plot import FORMATS, write
-from socs.cli.slow_signal_source import extra
 from socs.errors import ConfigError, FileNotReady, PeerError, SocsError
 from socs.options import whole
 from socs.sections import Section
@@ -44,17 +44,11 @@ def add_parser(actions: Any) -> None:
     )
     parser.add_argument(
         "--plot",
-        type=_picture,
+        type=pictures.picture,
         metavar="FILE",
         help="draw rates of streams and losses of subscribers over time; the ending says the "
-        f"format: {', '.join(FORMATS)}",
+        f"format: {', '.join(pictures.FORMATS)}",
     )
-
-
-def _picture(text: str) -> Path:
-    if Path(text).suffix.lower() not in FORMATS:
-        raise argparse.ArgumentTypeError(f"{text!r} does not end with one of {', '.join(FORMATS)}")
-    return Path(text)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -151,4 +145,4 @@ def _draw(report: Report, path: Path) -> None:
         raise ConfigError("--plot needs two polls at least")
     with extra("plot"):
         from socs.cli import tango_report_picture  # noqa: PLC0415
-    write(tango_report_picture.draw(report.course), path)
+    pictures.write(tango_report_picture.draw(report.course), path)

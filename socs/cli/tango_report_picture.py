@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from socs.cli.slow_signal_series_picture import GRID, LINE_COLOURS
+from socs.cli.pictures import GRID, LINE_COLOURS
 from socs.tango.names import parse_event, parse_server
 from socs.tango.report import Course
 
