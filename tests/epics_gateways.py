@@ -35,6 +35,7 @@ class FakeGateway:
     networks: tuple[str, ...] = ()
     began: float = T0
     clock: float = 0.0
+    left_out: tuple[str, ...] = ()
     boot: str = ""
     number: int = 0
     epoch: int = 0
@@ -58,7 +59,7 @@ class FakeGateway:
 
     def restart(self, now: float) -> FakeGateway:
         """Another one in its place, from ``now`` on."""
-        return FakeGateway(self.name, self.networks, now, self.clock)
+        return FakeGateway(self.name, self.networks, now, self.clock, self.left_out)
 
     def begin_epoch(self) -> None:
         self.epoch += 1
@@ -139,6 +140,7 @@ class FakeGateway:
             tuple(self.found),
             tuple(self.told),
             dict(self.totals),
+            left_out=self.left_out,
         )
         self._clear()
         self.number, self.began = self.number + 1, now

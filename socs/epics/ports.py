@@ -41,3 +41,6 @@ class EpicsPorts:
     def by_use(self) -> dict[str, int]:
         """``{"ca": 5064, ...}``."""
         return asdict(self)
+
+
+USES = frozenset(EpicsPorts().by_use())

@@ -250,6 +250,7 @@ def gateway_row(name: str, join: Join) -> Row:
         "gateway": name,
         "state": "LIVE" if join.live else "ENDED" if join.finished else "BLIND",
         "networks": list(join.networks),
+        "left_out": list(join.left_out),
         "boot": join.boot,
         "number": join.number,
         "ended": _time(join.ended),

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from socs.epics.networks import HIGHEST_HOST, Networks
-from socs.epics.ports import HIGHEST_PORT
+from socs.epics.ports import HIGHEST_PORT, USES
 from socs.errors import ConfigError, Malformed
 
 VERSION = 1
@@ -181,6 +181,7 @@ class Summary:
         totals: of this boot, this message included: ``requests`` (in rows, with or without a
             name) and ``datagrams`` (with requests).
         counters: of the gateway, by name.
+        left_out: what it does not hear, as `socs.epics.ports.USES` has it.
     """
 
     gateway: str
@@ -203,6 +204,7 @@ class Summary:
     told: tuple[AnswerPart, ...] = ()
     totals: Mapping[str, int] = field(default_factory=lambda: {"requests": 0, "datagrams": 0})
     counters: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 _TABLES: dict[str, tuple[np.dtype[Any], int]] = {
@@ -237,6 +239,7 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     told: tuple[AnswerPart, ...]
     totals: dict[str, int]
     counters: dict[str, int]
+    left_out: tuple[str, ...]
 
 
 def encode(summary: Summary) -> dict[str, Any]:
@@ -305,7 +308,9 @@ def _times(summary: Summary) -> Iterator[NDArray[np.float64]]:
 
 
 def _are_places(summary: Summary) -> bool:
-    """Are addresses and ports, outside of tables, ones that can be."""
+    """Are addresses and ports, outside of tables, and uses of ports, ones that can be."""
+    if not set(summary.left_out) <= USES:
+        return False
     told = [(beat.host, beat.port) for beat in summary.beats]
     told += [(each.host, each.port) for each in summary.told]
     servers = [server for each in summary.found for server in each.servers]

@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -204,11 +203,10 @@ def test_a_wrong_address_is_no_crash(url):
 
 def test_a_router_that_hangs_is_given_up(environ):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port, before = server.getsockname()[1], time.monotonic()
+        port = server.getsockname()[1]
         finding = router_checks.check_websocket(f"ws://127.0.0.1:{port}/ws", timeout=0.2)
     assert finding.level == "FAIL"
     assert "no answer within 0.2 s" in finding.text
-    assert time.monotonic() - before < 5
 
 
 # -- the database ---------------------------------------------------------------------------------

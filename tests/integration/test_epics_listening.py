@@ -75,10 +75,10 @@ def test_a_capture_sees_requests_and_unicast_answers_of_real_clients(site):
         site.search("p4p", [site.name, missing], library="p4p")
         ports = site.ports_of("one")
         wait_until(lambda: all(site.connected(one) for one in ("libca", "caproto", "p4p")), 20)
-        wait_until(lambda: len(heard.responses) >= 2 and heard.pva_responses)
+        wait_until(lambda: len(heard.responses) >= 2 and ports["pva"] in heard.pva_responses)
+        wait_until(lambda: missing in heard.requests and missing in heard.pva_requests)
         assert {*heard.requests} == {site.name, missing} == {*heard.pva_requests}
         assert {*heard.responses} == {ports["ca"]}
-        assert ports["pva"] in heard.pva_responses
         wait_until(lambda: ports["ca"] in heard.beacons and ports["pva"] in heard.pva_beacons, 20)
     assert heard.problems == []
     assert heard.listening.stats()["kernel_drops"] == 0
@@ -92,6 +92,7 @@ def test_sockets_hear_requests_and_beacons_but_no_answers(site):
         site.search("p4p", [site.name], library="p4p")
         wait_until(lambda: site.connected("libca") and site.connected("p4p"), 20)
         wait_until(lambda: heard.beacons and heard.pva_beacons, 20)
+        wait_until(lambda: heard.requests and heard.pva_requests)
         assert {*heard.requests} == {site.name} == {*heard.pva_requests}
         assert heard.responses == [] == heard.pva_responses
         assert heard.problems == []

@@ -137,6 +137,7 @@ class Gateway(Closing):
             assert self._gathering is not None
             self._gathering.own = self._questions.sources()
             choice = listening.start()
+            self._gathering.left_out = tuple(sorted(choice.left_out))
             lines = [choice.reason, *choice.left_out.values(), *choice.warnings]
             self._report(f"{'; '.join(lines)}; ports {dict(choice.ports)}")
             return

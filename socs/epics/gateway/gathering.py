@@ -65,6 +65,7 @@ class Gathering:
         faults: for each cause, the last datagram with that fault: its sender and first bytes.
         epoch: of the numbers of names.
         number: of the next summary.
+        left_out: uses that are not heard.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Gathering:
         self._networks = tuple(networks)
         self._began = began
         self.own: Keys = np.zeros(0, np.uint64)
+        self.left_out: tuple[str, ...] = ()
         self.tally, self.faults = Tally(), dict[str, str]()
         self.number = self.epoch = 0
         self._totals = {"requests": 0, "datagrams": 0}
@@ -355,6 +357,7 @@ class Gathering:
                     requests=requests,
                     sources=senders,
                     totals=dict(self._totals),
+                    left_out=self.left_out,
                 )
             )
             self.number += 1

@@ -105,7 +105,8 @@ class Join:
 
     Attributes:
         clock: the gateway's.
-        boot, number, epoch, networks, counters: as in its last message; ``boot`` is empty before.
+        boot, number, epoch, networks, left_out, counters: as in its last message; before, ``boot``
+            is empty.
         began, ended: what its last message told of, by our clock, UNIX time [s].
         arrived: when it came.
         refused: when a message was refused last, by our clock, UNIX time [s].
@@ -120,6 +121,7 @@ class Join:
         self.clock = GatewayClock(tolerance)
         self.boot, self.number, self.epoch = "", -1, -1
         self.networks: tuple[str, ...] = ()
+        self.left_out: tuple[str, ...] = ()
         self.counters: Mapping[str, int] = {}
         self.began = self.ended = self.arrived = self.listening = -math.inf
         self.refused, self._refused_last, self._in_row = -math.inf, ("", 0), 0
@@ -202,7 +204,8 @@ class Join:
             self._map[: self._end] = UNKNOWN
             self._end, self.unknown = 0, False
         self.boot, self.number, self.epoch = summary.boot, summary.number, summary.epoch
-        self.networks, self.counters = summary.networks, summary.counters or self.counters
+        self.networks, self.left_out = summary.networks, summary.left_out
+        self.counters = summary.counters or self.counters
         self._totals, self._their_end = summary.totals, summary.ended
         self.began = max(summary.began + self.clock.behind, self.ended)
         self.ended = max(summary.ended + self.clock.behind, self.began)

@@ -106,7 +106,7 @@ class _Before(NamedTuple):
     boot: str
     live: bool
     ended: float
-    networks: tuple[str, ...]
+    hears: tuple[tuple[str, ...], tuple[str, ...]]
 
 
 class Knowledge:
@@ -158,7 +158,7 @@ class Knowledge:
         if join is None:
             self._counts["summaries_strange"] += 1
             return []
-        before = _Before(join.boot, join.live, join.ended, join.networks)
+        before = _Before(join.boot, join.live, join.ended, (join.networks, join.left_out))
         joined = join.take(summary, now)
         if joined.refused:
             self._counts[joined.refused] += 1
@@ -302,12 +302,12 @@ class Knowledge:
     def _follow(self, summary: Summary, join: Join, joined: Joined, before: _Before) -> list[Event]:
         """A gateway was heard; was it blind between, and what does it hear."""
         name, start = summary.gateway, join.began if joined.apart else before.ended
-        changed = joined.apart or join.networks != before.networks
+        changed = joined.apart or (join.networks, join.left_out) != before.hears
         events: list[Event] = []
         if changed:
             self.sight.stopped(name, before.ended)
         if changed or not before.live:
-            self.sight.listens(name, start, join.networks)
+            self.sight.listens(name, start, join.networks, join.left_out)
         if join.boot != before.boot:
             events += self.searches.without(name, join.ended)
         if joined.apart or not before.live:
@@ -316,6 +316,8 @@ class Knowledge:
             if joined.apart and before.boot:
                 told |= {"blind_from": before.ended, "missed": joined.missed}
                 told |= {"requests_missed": joined.requests_missed}
+            if join.left_out:
+                told["does_not_hear"] = ", ".join(join.left_out)
             cause = _cause(join, joined, before)
             events.append(Event(join.ended, "GATEWAY_LISTENS", cause, told))
         if summary.last:

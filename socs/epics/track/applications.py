@@ -58,6 +58,11 @@ class Beat:
     offset: float
     ordered: bool
 
+    @property
+    def use(self) -> str:
+        """Where such heartbeats are sent, see :class:`socs.epics.ports.EpicsPorts`."""
+        return "alive" if self.ordered else "heartbeats"
+
 
 @dataclass(eq=False)
 class Application:
@@ -157,7 +162,7 @@ class Applications:
         """Who has been silent for too long."""
         events: list[ApplicationEvent] = []
         for app in self.known.values():
-            seen_from = max(app.heard, self._sight.since(app.beat.host))
+            seen_from = max(app.heard, self._sight.since(app.beat.host, app.beat.use))
             if app.state == "ALIVE" and now - seen_from >= app.beat.limit:
                 told = {"silent": now - app.heard, "limit": app.beat.limit}
                 events += self._notice(app, "silent", "no heartbeat for too long", told, now)
@@ -218,7 +223,7 @@ class Applications:
             self.counts["heartbeats_repeated"] += 1
             app.heard = now
             return self._notice(app, "running", cause, evidence, now)
-        if noticed == "running" and same and self._sight.saw(last.host, app.heard, now):
+        if noticed == "running" and same and self._sight.saw(last.host, app.heard, now, last.use):
             self.counts["heartbeats_missing"] += beat.sequence - last.sequence - 1
             app.missing += beat.sequence - last.sequence - 1
         app.beat, app.told, app.sender, app.heard = beat, told, sender, now
@@ -239,7 +244,7 @@ class Applications:
         self.counts["heartbeats_taken"] += 1
         app = self.known[beat.key] = Application(beat, told, sender, now, now)
         evidence = {"sequence": beat.sequence, "uptime": now - beat.begun}
-        if beat.begun >= self._sight.since(beat.host):
+        if beat.begun >= self._sight.since(beat.host, beat.use):
             events = self._notice(app, "started", "started since we listen", evidence, now)
         else:
             events = self._notice(app, "running", "was up before we listened", evidence, now)

@@ -33,6 +33,8 @@ COUNTS = (
 PERIOD_SHARE = 1 / 8  # of a new spacing in the period, as libca has it
 STEADY = 0.99  # a spacing of so many periods is no more one of those that double
 
+USES = {CA: "beacons", PVA: "pva"}  # where beacons are sent, by protocol
+
 Key = tuple[int, int, int]  # protocol, host, port
 
 
@@ -150,7 +152,7 @@ class Beacons:
         for server in self.servers.values():
             if server.state != "ALIVE":
                 continue
-            seen_from = max(server.heard, self._sight.since(server.host))
+            seen_from = max(server.heard, self._sight.since(server.host, USES[server.protocol]))
             limit = self.patience(server)
             if now - seen_from >= limit:
                 told = server.evidence() | {"silent": now - server.heard, "limit": limit}
@@ -254,7 +256,7 @@ class Beacons:
         restarted = judged.verdict == "restart"
         if not restarted:
             events += self._measure(server, number, judged.missing, now)
-            if self._sight.saw(server.host, numbering.at, now):
+            if self._sight.saw(server.host, numbering.at, now, USES[server.protocol]):
                 self.counts["beacons_missing"] += judged.missing
         numbering.take(number, now, restarted=restarted)
         if restarted:
@@ -266,7 +268,7 @@ class Beacons:
     def _first_ca(self, server: Server, number: int, now: float) -> list[ServerEvent]:
         age = uptime(number, self._settings.ca_period)
         begun = now - age
-        seen = begun >= self._sight.since(server.host)
+        seen = begun >= self._sight.since(server.host, USES[server.protocol])
         server.numbering = Numbering(number, now, now if number == 0 else math.nan, number != 0)
         server.heard, server.started, server.beacons = now, begun, 1
         told = {"id": number, "uptime": age}
@@ -290,7 +292,7 @@ class Beacons:
             server.beacons = 1
             return self._notice(server, "restarted", "another GUID", told, now)
         told = {"guid": guid.hex(), "sequence": sequence}
-        since = self._sight.since(server.host)
+        since = self._sight.since(server.host, USES[server.protocol])
         if begun >= since and now - since > self._settings.pva_lost_after:
             server.started = begun
             return self._notice(server, "started", "first beacons, none before", told, now)
@@ -309,7 +311,7 @@ class Beacons:
         steady = uptime(number, expected) - uptime(number - 1, expected) > STEADY * expected
         if missing or (counted and not steady):
             return []
-        if not self._sight.saw(server.host, numbering.at, now):
+        if not self._sight.saw(server.host, numbering.at, now, USES[server.protocol]):
             return []
         spacing = now - numbering.at
         if server.state == "LOST":

@@ -13,11 +13,13 @@ from socs import counters
 from socs.counters import EPICS_KNOWLEDGE_CONSERVATION, imbalances
 from socs.epics.accounts.inventory import TIMES, InventoryLimits
 from socs.epics.applications.interviews import InterviewSettings
+from socs.epics.decode import alive
+from socs.epics.decode.alive import Alive
 from socs.epics.knowledge.knowledge import KnowledgeSettings
 from socs.epics.knowledge.own_searches import OwnSearchSettings
 from socs.epics.knowledge.wishes import Ask, Resync, Search
 from socs.epics.search.searcher import Priority
-from socs.epics.summary import AnswerPart
+from socs.epics.summary import AnswerPart, Beat
 from socs.epics.track.events import CA, PVA
 from socs.epics.track.hosts import Expected
 from socs.epics.track.pvs import Answer
@@ -455,6 +457,54 @@ def test_only_what_a_gateway_hears_is_unknown_while_it_is_gone(told):
     assert session.go(59) == []
     assert session.go(50) == ["LOST"] * 2  # it is really gone
     assert session.events[-1].host == hosts["one"]
+
+
+@pytest.mark.parametrize("use", ["beacons", "pva", "heartbeats", "alive"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_a_gateway_does_not_hear_is_not_lost_by_that(use, alone):
+    """Its port may belong to another program when it is started anew, such as a repeater.
+
+    The same if a second gateway, which hears all, is away.
+    """
+    session = Session(("gw",) if alone else ("gw", "all"))
+    host, hears = address(SERVER), "gw" if alone else "all"
+    if not alone:
+        session["gw"].left_out = (use,)
+    session.go()
+
+    def say(gateway, without=""):
+        number = int(session.now - T0)
+        if without != "beacons":
+            gateway.ca_beacon(session.now + 0.5, number // 15 + 100, host)
+        if without != "pva":
+            gateway.pva_beacon(session.now + 0.5, 100 + number // 15, b"guid guid 12", host)
+        if without != "heartbeats":
+            told = beat(number, number + 1000, cur=int(session.now))
+            gateway.heartbeat(session.now + 0.5, host, told)
+        if without != "alive":
+            times = int(T0) - 5000, int(session.now)
+            octets = alive.encode(Alive("ioc", 1, *times, number, 15, 0, 5, 0))
+            gateway.beats.append(Beat("alive", session.now + 0.5, host, 5678, octets))
+
+    for _ in range(10):
+        say(session[hears])
+        session.go(15)
+    assert set(session.kinds()) == {"DETECTED"}
+    before = len(session.events)
+    if alone:
+        session.gateways["gw"] = replace(session["gw"].restart(session.now), left_out=(use,))
+    else:
+        session.deaf.add("all")
+    for _ in range(40):
+        say(session["gw"], without=use)
+        session.go(15)
+    assert session.kinds(before) == []
+    listens = [e for e in session.events if e.kind == "GATEWAY_LISTENS"]
+    assert use in [event.evidence.get("does_not_hear") for event in listens]
+    if alone:  # it hears again, and what is silent now is lost
+        session.gateways["gw"] = replace(session["gw"].restart(session.now), left_out=())
+        assert "LOST" not in session.go(40)
+        assert session.go(400).count("LOST") == 4
 
 
 def test_one_message_that_is_missing_is_a_time_in_which_nobody_listened():

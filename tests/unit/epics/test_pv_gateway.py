@@ -16,7 +16,7 @@ from socs.epics.gateway.options import add_options, gateway_settings
 from socs.epics.gateway.settings import GatewaySettings
 from socs.epics.ports import EpicsPorts
 from socs.epics.search.searcher import Priority, SearchSettings
-from socs.epics.summary import Summary
+from socs.epics.summary import Summary, decode, encode
 from socs.errors import ConfigError, NotAllowed
 from socs.sim.iocs import free_ports
 from socs.testing import wait_until
@@ -132,6 +132,20 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left_open() -> None:
             running.gateway.start()
     with Running(ports=ports, listen="sockets", address="127.0.0.1"):
         pass
+
+
+def test_monitors_are_told_what_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("capture: not here")
+
+    monkeypatch.setattr("socs.epics.gateway.listening.open_packet_socket", refuse)
+    ports = free_ports()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as repeater:
+        repeater.bind(("127.0.0.1", ports.beacons))
+        with Running(ports=ports, address="127.0.0.1") as running:
+            wait_until(lambda: running.told)
+    assert {each.left_out for each in running.told} == {("beacons",)}
+    assert decode(encode(running.told[0])).left_out == ("beacons",)
 
 
 def test_damaged_datagrams_are_told_with_their_sender_once() -> None:

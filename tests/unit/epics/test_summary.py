@@ -85,6 +85,7 @@ def test_all_comes_back_as_a_router_hands_it_on(summary):
         {"found": [[1, b"A", [[1, 2, 3, b""]] * 17, 1, 1.0, 1.0]]},
         {"totals": {}},
         {"totals": {"requests": -1, "datagrams": 1}},
+        {"left_out": ["smells"]},
         {"gateway": 3},
         {"boot": None},
     ],
