@@ -12,6 +12,7 @@
 :mod:`.open_requests`       whose name an answer is about that we overhear
 :mod:`.questions`           searches, and questions to applications
 :mod:`.feeds`               the feeds of the agent
+:mod:`.under_way`           summaries of which it is not known yet what became of them
 ==========================  ======================================================================
 
 Nothing is imported here: who adds up a capture file needs no socket.

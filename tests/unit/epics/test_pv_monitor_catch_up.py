@@ -15,7 +15,7 @@ from socs.epics.store.event_rows import event_of, row_of
 from socs.epics.track.applications import Applications
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.events import CA, Event
-from socs.epics.track.hosts import Hosts
+from socs.epics.track.hosts import Expected, Hosts
 from socs.epics.track.pvs import Answer, Pvs
 from socs.epics.track.settings import TrackSettings
 from tests.one_gateway import OneGateway
@@ -161,7 +161,7 @@ def test_a_lost_application_is_told_when_it_is_back() -> None:
 
 def test_hosts_that_were_told_to_miss_something_are_not_told_again() -> None:
     life = Life()
-    life.hosts.expect(ONE, ports=[(CA, 5064), (CA, 5070)])
+    life.hosts.expected[ONE] = Expected(ports=frozenset({(CA, 5064), (CA, 5070)}))
     after = crashed(life)
     life.beacon(3, T)
     assert [e.kind for e in life.tick(T + 1)] == ["MISSING"]
