@@ -192,7 +192,7 @@ def test_an_application_tells_its_names_and_which_port_is_its_own(field):
     names, lines = answers["names"], answers["lines"]
     assert (names.texts, names.ending) == (tuple(truth.names), "complete")
     assert (names.host, names.port, names.server) == (HERE, truth.port, truth.server)
-    assert lines.complete
+    assert lines.ending == "complete"
     found = netstat.read(lines.texts)
     assert found.unread == 0
     process = found.applications()[truth.server]
@@ -237,7 +237,7 @@ def test_all_is_told_although_a_third_of_the_datagrams_is_lost_each_way(field):
         assert counts["asking_requests"] == relay.there.counts.received
     assert answers["names"].texts == tuple(truth.names)
     assert netstat.read(answers["lines"].texts).applications()[truth.server].pid == truth.pid
-    assert answers["lines"].complete
+    assert answers["lines"].ending == "complete"
     assert there.dropped > 3
     assert back.dropped > 3
     assert counts["asking_repeated"] >= 3

@@ -57,11 +57,6 @@ class Answered:
     skipped: int
     requests: int
 
-    @property
-    def complete(self) -> bool:
-        """Are these all."""
-        return self.ending == "complete"
-
 
 class Conversation(ABC):
     """One conversation, of either kind.

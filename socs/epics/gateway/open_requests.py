@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from socs.epics.accounts.sources import Keys
 
-_SPREAD = np.uint64(
-    0x9E3779B97F4A7C15
-)  # odd; keeps clients apart whose channels have equal numbers
+# Odd; keeps clients apart whose channels have equal numbers.
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
 class OpenRequests:
@@ -68,11 +67,6 @@ class OpenRequests:
         same = (at >= 0) & (self._clients[at] == clients) & (self._channels[at] == channels)
         names[same] = self._names[at[same]]
         return names
-
-    def forget(self, names: NDArray[np.integer]) -> None:
-        """These numbers do not stand for their names any more."""
-        gone = np.isin(self._names, names)
-        self._keys[gone] = self._clients[gone] = 0
 
 
 def _joined(clients: Keys, channels: NDArray[np.uint32]) -> Keys:

@@ -83,9 +83,9 @@ def test_all_names_are_told_by_ten_and_all_lines_one_by_one():
     names, lines = told["names"], told["lines"]
     assert names.texts == tuple(NAMES)
     assert (names.host, names.port, names.server, names.total) == (HOST, PORT, 5064, 23)
-    assert (names.complete, names.requests, names.skipped) == (True, 3, 0)
+    assert (names.ending, names.requests, names.skipped) == ("complete", 3, 0)
     assert lines.texts == ("build: 1", *LINES)
-    assert (lines.complete, lines.requests, lines.total) == (True, 9, 0)
+    assert (lines.ending, lines.requests, lines.total) == ("complete", 9, 0)
     handles = [REQUEST.unpack(each.datagram)[3] for each in world.sent]
     assert len(set(handles)) == 12
     offsets = [REQUEST.unpack(each.datagram)[2] for each in world.sent if each.what == "names"]
@@ -257,7 +257,7 @@ def test_lines_that_others_had_made_anew_are_taken_from_the_second_one_on():
 
     (told,) = world.run(10, deliver=disturbed)
     assert told.texts == ("build: 3", *LINES)
-    assert told.complete
+    assert told.ending == "complete"
 
 
 def test_lines_that_are_made_anew_again_and_again_are_given_up():
@@ -372,7 +372,7 @@ def test_what_the_system_did_not_send_is_no_attempt():
         assert world.core.tick(world.now) == []
     world.add()
     (told,) = world.run(10)
-    assert told.complete
+    assert told.ending == "complete"
     assert told.requests == len(LINES) + 2
 
 

@@ -43,13 +43,6 @@ def test_old_requests_make_room():
     assert answers(requests, (1, 6), (1, 7), (2, 0)) == [-1, 7, 50]
 
 
-def test_forgotten_names():
-    requests = OpenRequests(10)
-    ask(requests, (1, 1, 100), (1, 2, 101))
-    requests.forget(np.array([100]))
-    assert answers(requests, (1, 1), (1, 2)) == [-1, 101]
-
-
 def test_against_a_plain_list():
     rnd = random.Random(1)
     requests, plain = OpenRequests(50), []
