@@ -149,6 +149,21 @@ def test_names_are_changed_and_servers_come_and_go(site, watch):
             watched.poller.set_names(["nonsense"])
 
 
+def test_a_server_that_is_polled_by_two_names_is_told(site, running, watch):
+    port = running[0].host.rpartition(":")[2]
+    name = "dserver/tango_devices/pub1"
+    with watch(name, f"tango://localhost:{port}/{name}") as watched:
+        watched.poll()
+        (trouble,) = watched.poller.troubles()
+        both = f"tango://{running[0].host}/{name} is tango://localhost:{port}/{name}"
+        assert "counted twice" in trouble
+        assert both in trouble
+        watched.poller.set_names([name])
+        wait_until(lambda: len(watched.poller.status()["servers"]) == 1)
+        watched.poll(2)
+        assert watched.poller.troubles() == []
+
+
 def test_a_cap_on_servers_is_told(site, watch):
     with watch(max_servers=3) as watched:
         assert len(watched.polls[-1]) == 3

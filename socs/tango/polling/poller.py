@@ -25,6 +25,7 @@ from socs.errors import PeerError
 from socs.problems import Problems, printable
 from socs.tango.decode import decode
 from socs.tango.installed import require_pytango
+from socs.tango.polling.doubles import Doubles
 from socs.tango.polling.messages import (
     Answer,
     Answers,
@@ -93,6 +94,7 @@ class Poller:
         self._poll_at: float | None = None
         self._last: dict[str, Any] = {}
         self._begun: list[float] = []
+        self._doubles = Doubles()
         self._performance = PerformanceSwitch(settings.lease, self.counters, self._problem)
 
     # -- for everybody ----------------------------------------------------------------------------
@@ -164,7 +166,7 @@ class Poller:
                 f"{known.refused} servers are not polled: there are more than "
                 f"{self._settings.max_servers}"
             )
-        return found + self._performance.troubles()
+        return found + self._doubles.troubles() + self._performance.troubles()
 
     # -- the thread -------------------------------------------------------------------------------
 
@@ -336,6 +338,7 @@ class Poller:
         outcome, snapshot, reason = answer.outcome, None, answer.reason
         if outcome == "ok":
             self._begun.append(answer.begun)
+            self._doubles.note(answer.server, answer.identity)
             try:
                 snapshot = decode(answer.reply)
             except PeerError as error:
@@ -363,6 +366,7 @@ class Poller:
         _, lacking = self._round
         reason = AWAY if self._child is None else SILENT
         self._round = None
+        self._doubles.poll_over()
         for server in sorted(lacking):
             self._give(Sample(server, "unknown", now, now, reason=reason))
         if self._begun:
