@@ -20,7 +20,7 @@ from socs.errors import SocsError
 from socs.sections import Section
 from socs.tango.counting import last_used
 from socs.tango.snapshot import Snapshot
-from socs.tango.summary import path_of
+from socs.tango.summary import path_of, short_names
 
 TABLES = ("servers", "streams", "subscriptions", "not_connected")
 PERIOD = 3600.0  # s; there is no second poll
@@ -68,8 +68,9 @@ def _tell(followed: Following, polled: Polled, *, as_json: bool) -> int:
 def _rows(polled: Polled) -> dict[str, Any]:
     """What was told, fit for JSON."""
     rows: dict[str, Any] = {"time": polled.utc, **{name: [] for name in TABLES}}
+    servers = short_names((sample.server for sample in polled.samples), path_of)
     for sample in polled.samples:
-        server = path_of(sample.server)
+        server = servers[sample.server]
         rows["servers"].append(
             {
                 "server": server,

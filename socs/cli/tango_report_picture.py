@@ -12,8 +12,9 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from socs.cli.pictures import GRID, LINE_COLOURS
-from socs.tango.names import parse_event, parse_server
+from socs.tango.names import parse_event
 from socs.tango.report import Course
+from socs.tango.summary import path_of, short_names
 
 DPI = 120
 SIZE = (11.0, 7.0)  # inches
@@ -28,12 +29,12 @@ def draw(course: Course) -> Figure:
     FigureCanvasAgg(figure)
     rates, losses = figure.subplots(2, 1, sharex=True)
     streams = _greatest(course.rates)
-    names = {name: parse_event(name).path for name in streams}
+    names = short_names(streams, lambda name: parse_event(name).path)
     _curves(rates, course, streams, names, "steps-pre")  # of the time before each poll
     rates.set_ylabel("published [1/s]")
     _title(rates, "Rates of streams", len(streams), len(course.rates))
     subscribers = _greatest(course.lost)
-    names = {name: parse_server(name).path for name in subscribers}
+    names = short_names(subscribers, path_of)
     _curves(losses, course, subscribers, names, "steps-post")
     losses.set_ylabel("events lost")
     _title(losses, "Losses of subscribers", len(subscribers), len(course.lost))

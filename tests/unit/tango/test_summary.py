@@ -2,6 +2,9 @@
 
 import pytest
 
+from socs.tango.names import ServerName, parse_event
+from socs.tango.server import Sample
+from socs.tango.snapshot import Snapshot, Subscription
 from socs.tango.summary import Summary
 from socs.tango.track import EventTracker
 from tests.tango_session import followed, polls
@@ -96,3 +99,21 @@ def test_all_rows_have_numbers_since_the_beginning():
     assert streams[VAL]["published"] > 50_000
     assert streams[VAL]["rate"] == streams[VAL]["published"] / 100.0
     assert len(sections["received"].rows) == len(tracker.reconciliation(100))
+
+
+def test_servers_of_one_name_in_two_databases_are_told_apart():
+    tracker, alone = EventTracker(), "tango://a:1/dserver/other/1"
+    for host in "ab":
+        name = parse_event(f"tango://{host}:1/{VAL}")
+        entry = Subscription(name, ServerName(f"{host}:1", "dserver/pub/1"), 1, 3, 3, 0)
+        told = Snapshot("1", {name: 4}, {name: entry})
+        tracker.feed(Sample(f"tango://{host}:1/dserver/pub/1", "ok", 1.0, 1.1, told))
+    tracker.feed(Sample(alone, "hung", 1.0, 1.1))
+    shown = {each.title: each.rows for each in Summary(tracker).sections(())}
+    assert {(row["subscriber"], row["stream"]) for row in shown["received"]} == {
+        (f"tango://{host}:1/dserver/pub/1", f"tango://{host}:1/{VAL}") for host in "ab"
+    }
+    assert {row["stream"] for row in shown["published"]} == {
+        f"tango://{host}:1/{VAL}" for host in "ab"
+    }
+    assert [row["server"] for row in shown["not answering"]] == ["dserver/other/1"]
