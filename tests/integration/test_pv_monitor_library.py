@@ -114,6 +114,14 @@ def test_pages_are_parts_of_the_whole_and_errors_name_the_parameter(tmp_path: Pa
         ):
             with pytest.raises(Malformed, match=words):
                 monitor.queries.search("*", PvFilters(**filters), Paging(), now)
+        for ask in (
+            lambda: monitor.queries.pv_info("\ud800"),
+            lambda: monitor.queries.events(name="\ud800"),
+            lambda: monitor.update(["A", "\ud800"]),
+            lambda: monitor.search.forget(["\ud800"]),
+        ):
+            with pytest.raises(Malformed, match=r"names?: is no text"):
+                ask()
         with pytest.raises(Malformed, match="most: 0"):
             Paging(0, 0)
         with pytest.raises(NotAllowed, match="name: 'NOT:THERE' is not known"):

@@ -83,7 +83,7 @@ class NameFinder:
         Args:
             pattern: ``*`` stands for any characters, ``?`` for one; small and large letters are
                 the same.
-            wanted: bool, by number: only these.
+            wanted: bool, by number: only these, and none that is beyond.
             start, most: which part of them.
 
         Raises:
@@ -91,8 +91,9 @@ class NameFinder:
         """
         lines = self._lines
         fits = _matching(lines, pattern)
-        if wanted is not None:
-            fits &= wanted[lines.numbers]
+        if wanted is not None:  # it may be of before the last refresh, and know fewer names
+            fits &= lines.numbers < len(wanted)
+            fits[fits] = wanted[lines.numbers[fits]]
         found = np.flatnonzero(fits)
         return Page(lines.numbers[found[start : start + most]], len(found))
 
@@ -117,7 +118,10 @@ def _lines(names: StillNames, before: Numbers) -> _Lines:
 
 def _matching(lines: _Lines, pattern: str) -> NDArray[np.bool_]:
     """For each line, does it match."""
-    pieces = pattern.encode().lower().split(b"*")
+    try:
+        pieces = pattern.encode("utf-8", "surrogateescape").lower().split(b"*")
+    except UnicodeEncodeError as error:
+        raise Malformed(f"pattern: is no text: {error}") from error
     if len(pattern) > LONGEST_PATTERN or len(pieces) > MOST_PIECES + 1:
         raise Malformed(f"pattern: over {LONGEST_PATTERN} characters, or {MOST_PIECES} of *")
     first, *others = pieces

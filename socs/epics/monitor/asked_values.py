@@ -97,6 +97,18 @@ def texts_of(values: object, parameter: str) -> list[str]:
     return texts
 
 
+def octets_of(text: str, parameter: str = "name") -> bytes:
+    """A name as it is on the wire.
+
+    Raises:
+        Malformed: it can be none.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise Malformed(f"{parameter}: is no text: {error}") from error
+
+
 def ignored_of(text: str) -> str | Port:
     """A port if ``text`` is one, else the key of an application."""
     return port_of(text, "ignored") if _PORT.fullmatch(text) else text

@@ -5,12 +5,13 @@ The names of the numbers are fixed; those of requests depend on the classes of s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from socs.epics.accounts.inventory import Inventory
+from socs.epics.knowledge.joining import Join
 from socs.epics.track.applications import Applications
 from socs.epics.track.beacons import Beacons
 from socs.epics.track.life import State
@@ -60,6 +61,22 @@ def counts(known: Measured) -> dict[str, int]:
     found["beacons"] = known.beacons.counts["beacons_taken"]
     found["heartbeats"] = known.applications.counts["heartbeats_taken"]
     return found
+
+
+def of_gateways(joins: Sequence[Join], configured: int, now: float) -> dict[str, float]:
+    """How many report, and how many do not, for how long [s] together.
+
+    Args:
+        joins: of those that have reported.
+        configured: so many should.
+        now: UNIX time [s].
+    """
+    blind = [max(now - join.ended, 0.0) for join in joins if not join.live]
+    return {
+        "gateways_live": len(joins) - len(blind),
+        "gateways_blind": len(blind) + configured - len(joins),
+        "gateways_blind_seconds": sum(blind),
+    }
 
 
 class Rates:

@@ -25,6 +25,7 @@ from socs.db.engine import Database
 from socs.epics.knowledge.knowledge import Knowledge, KnowledgeSettings
 from socs.epics.knowledge.wishes import Wish
 from socs.epics.monitor import measures
+from socs.epics.monitor.asked_values import octets_of
 from socs.epics.monitor.catch_up import ToldBefore
 from socs.epics.monitor.host_book import HostBook
 from socs.epics.monitor.our_clock import OurClock
@@ -310,7 +311,7 @@ class PvMonitor(Closing):
         Raises:
             NotAllowed: no gateway can search now.
         """
-        wanted = [name.encode("utf-8", "surrogateescape") for name in names]
+        wanted = [octets_of(name, "names") for name in names]
         with self._turns:
             asked = self._there().knowledge.search(wanted, Priority.PAGE)
         if not asked:
@@ -340,20 +341,15 @@ class PvMonitor(Closing):
     # -- what an operator sees ------------------------------------------------------------------
 
     def _measures(self, knowledge: Knowledge, rates: measures.Rates) -> dict[str, float]:
-        now = time.time()
         numbers = self._queue.numbers()
         with self._turns:
             found = measures.totals(knowledge)
             counts = measures.counts(knowledge) | {"events": self._events}
             joins = [*knowledge.joins.values()]
-        blind = [max(now - join.ended, 0.0) for join in joins if not join.live]
-        silent = len(self.settings.gateways) - len(joins)
         return {
             **found,
             **rates.of(counts, time.monotonic()),
-            "gateways_live": len(joins) - len(blind),
-            "gateways_blind": len(blind) + silent,
-            "gateways_blind_seconds": sum(blind),
+            **measures.of_gateways(joins, len(self.settings.gateways), time.time()),
             "summaries_queued": numbers["summaries_queued"],
             "summary_bytes_queued": numbers["summary_bytes_queued"],
         }

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from socs.epics import rows
 from socs.epics.accounts.find import NameFinder
-from socs.epics.monitor.asked_values import Paging, host_of, one_of, protocol_of, server_of
+from socs.epics.monitor.asked_values import (
+    Paging,
+    host_of,
+    octets_of,
+    one_of,
+    protocol_of,
+    server_of,
+)
 from socs.epics.monitor.turns import Turns
 from socs.epics.rows import Row
 from socs.epics.track.pvs import INVALID, STATES, Pvs
@@ -149,9 +156,10 @@ class PvSearch:
         """The number of a process variable.
 
         Raises:
+            Malformed: it can be none.
             NotAllowed: it is not known.
         """
-        number = self._inventory.names.number(name.encode("utf-8", "surrogateescape"))
+        number = self._inventory.names.number(octets_of(name))
         if number < 0:
             raise NotAllowed(f"name: {name!r} is not known: nobody asked for it", "unknown")
         return number
@@ -164,7 +172,7 @@ class PvSearch:
     def server(self, name: str) -> tuple[int, str] | None:
         """Protocol and ``host:port`` of the server that answered last; None if none is there."""
         inventory = self._inventory
-        number = inventory.names.number(name.encode("utf-8", "surrogateescape"))
+        number = inventory.names.number(octets_of(name))
         if number < 0 or STATES[inventory.state[number]] not in ("ONLINE", "DUPLICATE"):
             return None
         place = rows.place_text(int(inventory.host[number]), int(inventory.port[number]))

@@ -17,7 +17,14 @@ from socs.epics import rows
 from socs.epics.applications import api_lists
 from socs.epics.applications.host_processes import HostProcesses
 from socs.epics.applications.interviews import Interviews
-from socs.epics.monitor.asked_values import Paging, host_of, one_of, protocol_of, texts_of
+from socs.epics.monitor.asked_values import (
+    Paging,
+    host_of,
+    octets_of,
+    one_of,
+    protocol_of,
+    texts_of,
+)
 from socs.epics.monitor.host_book import HostBook
 from socs.epics.monitor.measures import Measured
 from socs.epics.monitor.pv_search import PvFilters, PvSearch
@@ -242,7 +249,7 @@ class Queries:
             kinds=None if kinds is None else tuple(texts_of(kinds, "kinds")),
             host=None if host is None else host_of(host),
             port=port,
-            name=None if name is None else name.encode("utf-8", "surrogateescape"),
+            name=None if name is None else octets_of(name),
         )
         place = None if after is None else place_of(after)
         page = select_events(self._database, wanted, most=most, after=place)

@@ -31,6 +31,14 @@ COUNTS = (
 )
 
 
+ALIVE = "alive:"  # begins the key of an application that is known by its alive record
+
+
+def use_of(key: str) -> str:
+    """Where the heartbeats of this application come, see :class:`socs.epics.ports.EpicsPorts`."""
+    return "alive" if key.startswith(ALIVE) else "heartbeats"
+
+
 @dataclass(frozen=True)
 class Beat:
     """A heartbeat of any kind, as far as it tells the state.
@@ -60,8 +68,8 @@ class Beat:
 
     @property
     def use(self) -> str:
-        """Where such heartbeats are sent, see :class:`socs.epics.ports.EpicsPorts`."""
-        return "alive" if self.ordered else "heartbeats"
+        """See `use_of`."""
+        return use_of(self.key)
 
 
 @dataclass(eq=False)
@@ -145,7 +153,7 @@ class Applications:
         settings = self._settings
         period = min(max(alive.period, 1), settings.alive_longest_period)
         beat = Beat(
-            f"alive:{alive.name}",
+            f"{ALIVE}{alive.name}",
             alive.name,
             host,
             0,

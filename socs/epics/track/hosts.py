@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from socs.epics.track.applications import Applications
-from socs.epics.track.beacons import Beacons
+from socs.epics.track.applications import Applications, use_of
+from socs.epics.track.beacons import USES, Beacons
 from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import PROTOCOLS, HostEvent
 from socs.epics.track.settings import TrackSettings
@@ -118,15 +118,16 @@ class Hosts:
     def _stand(
         self, host: int, running: Mapping[str, str], listening: set[Port], now: float
     ) -> Standing:
-        listening_for = now - self.sight.since(host)
-        if listening_for < 0:
+        if now < self.sight.since(host):
             return Standing("BLIND")
         expected = self.expected.get(host, Expected())
-        missing = sorted(expected.applications - running.keys())
-        missing += sorted(map(_port_text, expected.ports - listening))
+        applications, ports = expected.applications - running.keys(), expected.ports - listening
+        missing = (*sorted(applications), *sorted(map(_port_text, ports)))
         if missing:
-            long = listening_for >= self.settings.host_patience
-            return Standing("MISSING" if long else "WAITING", tuple(missing))
+            uses = {*map(use_of, applications), *(USES[protocol] for protocol, _ in ports)}
+            heard_for = now - max(self.sight.since(host, use) for use in uses)
+            long = heard_for >= self.settings.host_patience
+            return Standing("MISSING" if long else "WAITING", missing)
         if not expected.anything:
             return Standing("RUNNING" if running or listening else "NO_DATA")
         keys = running.keys() - expected.applications - expected.ignored

@@ -11,6 +11,7 @@ from socs.epics.track.events import CA, PVA
 from socs.epics.track.hosts import STATUS, Expected, Hosts
 from tests.epics_packets import address
 from tests.epics_servers import SETTINGS, T0, Watch
+from tests.one_gateway import GATEWAY
 
 HOST, OTHER = address("10.0.0.2"), address("10.0.0.3")
 PERIOD = 30.0
@@ -335,6 +336,18 @@ def test_a_host_of_which_nothing_is_known_any_more_takes_no_room():
     world.judge(T0 + 201)
     assert world.hosts.standing.keys() == {address("10.0.0.4")}
     assert world.hosts.told.keys() == {address("10.0.0.4")}
+
+
+def test_what_is_expected_is_not_missing_where_nothing_can_be_heard_of_it():
+    world = World()
+    world.sight.stopped(GATEWAY, T0)
+    world.sight.listens(GATEWAY, T0, (), ["heartbeats"])
+    world.beacon(100, T0 + 1)
+    world.hosts.expected[HOST] = Expected(frozenset({"json:1"}))
+    world.hosts.expected[OTHER] = Expected(frozenset({"alive:a"}))
+    assert world.judge(T0 + 1000) == ["MISSING"]
+    assert world.last().host == OTHER
+    assert world.hosts.standing[HOST].status == "WAITING"
 
 
 def test_maintenance_is_told():

@@ -63,6 +63,16 @@ def test_any_bytes():
     assert NameFinder(table).page("a?b").total == 1
 
 
+def test_names_that_came_after_the_question_are_left_out():
+    """Another thread may refresh between who is wanted and the look."""
+    which, _, table = finder("A1", "A2")
+    wanted = np.ones(table.end, bool)
+    table.add(b"A3")
+    which.refresh()
+    assert found(which, table, "a*", wanted=wanted) == (["A1", "A2"], 2)
+    assert found(which, table, "a*", wanted=wanted[:0]) == ([], 0)
+
+
 def test_against_fnmatch():
     rnd = random.Random(2)
     names = sorted({"".join(rnd.choices("aAbB:1", k=rnd.randint(1, 12))) for _ in range(400)})
@@ -76,7 +86,9 @@ def test_against_fnmatch():
     assert hits > 1000
 
 
-@pytest.mark.parametrize("pattern", ["x" * (LONGEST_PATTERN + 1), "a*" * (MOST_PIECES + 1)])
+@pytest.mark.parametrize(
+    "pattern", ["x" * (LONGEST_PATTERN + 1), "a*" * (MOST_PIECES + 1), "\ud800"]
+)
 def test_patterns_that_are_too_much(pattern):
     with pytest.raises(Malformed):
         finder("A")[0].page(pattern)
