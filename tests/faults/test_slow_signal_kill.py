@@ -57,13 +57,18 @@ def kill_at_random(directory: Path, environ: Mapping[str, str], times: int, seed
 def finish(victim: BuilderProcess) -> None:
     """After the last restart, all that the others have left is completed and registered."""
     wait_until(victim.is_at_rest, 60, "all that is complete to be registered")
+    wait_until(lambda: victim.temporary() <= in_work(victim.status()), 10, "one file in work")
     status = victim.status()
-    in_work = Path(status["stream"]["writer"]["file"]).name
-    assert victim.temporary() <= {f"{in_work}.journal", f"{in_work}.part"}
     assert status["stream"]["unaccounted"] == status["register"]["unaccounted"] == {}
     assert status["stream"]["troubles"] == status["register"]["troubles"] == []
     victim.stop()
     assert victim.temporary() == set()
+
+
+def in_work(status: dict) -> set[str]:
+    """Names of what belongs to the file that is written now."""
+    name = Path(status["stream"]["writer"]["file"]).name
+    return {f"{name}.journal", f"{name}.part"}
 
 
 def check_end(victim: BuilderProcess, truth: CameraTruth, times: int) -> None:
