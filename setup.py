@@ -14,7 +14,6 @@ plot = [*slow_signal, "matplotlib>=3.8"]
 tango = ["pytango>=10.1"]
 epics = ["caproto>=1.1", "p4p>=4.2.2"]
 iocs = ["softioc>=4.7"]
-web = ["nicegui>=2"]
 docs = ["sphinx>=7", "sphinx-argparse>=0.4", "sphinx-rtd-theme>=2"]
 test = [
     "pytest>=8",
@@ -59,12 +58,11 @@ setup(
         "plot": plot,
         "tango": tango,
         "epics": epics,
-        "web": web,
         "docs": docs,
         "test": test,
         "lint": lint,
         "demo": slow_signal + tango + epics + iocs,
-        "all": plot + tango + epics + web,
+        "all": analysis + plot + tango + epics,
     },
     entry_points={
         "console_scripts": [
