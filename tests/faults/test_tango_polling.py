@@ -386,8 +386,8 @@ def test_what_a_killed_run_left_on_is_switched_off_by_the_next_start(
 
         wait_until(all_off)
         wait_until(lambda: not lease.exists())
+        wait_until(lambda: watched.poller.troubles() == [])  # told after the file is gone
         assert watched.poller.counters["performance_cleaned"] == 5
-        assert watched.poller.troubles() == []
 
 
 def test_what_a_killed_run_left_on_stays_on_where_it_is_wanted(shared, killed, watch):
