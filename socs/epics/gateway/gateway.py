@@ -261,8 +261,11 @@ class Gateway(Closing):
         """All up to ``now``; by default up to when nothing more is added to it."""
         if isinstance(self._source, Listening):
             self._source.stats()  # takes over the kernel's count of drops
+        own = self._questions.sources()
         with self._lock:
             assert self._gathering is not None
+            if len(own):  # the network may come after us, and our address may change
+                self._gathering.own = own
             self._count()
             faults, self._gathering.faults = self._gathering.faults, {}
             now = self._now() if now is None else now

@@ -108,14 +108,14 @@ class Questions(Closing):
         """From where our searches come: the addresses from which Linux sends, with our ports."""
         found = set()
         for address in self._settings.search_addresses if self._searches else ():
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-                try:
+            try:
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
                     probe.connect((address, DISCARD))
-                except OSError:
-                    continue  # there is no route now; who searches will tell
-                host = int.from_bytes(socket.inet_aton(probe.getsockname()[0]), "big")
-                found |= {host << 16 | port for port in self.ports}
+                    host = int.from_bytes(socket.inet_aton(probe.getsockname()[0]), "big")
+            except OSError:
+                continue  # there is no route now; who searches will tell
+            found |= {host << 16 | port for port in self.ports}
         return np.array(sorted(found), np.uint64)
 
     def search(self, names: Iterable[str], priority: Priority) -> int:

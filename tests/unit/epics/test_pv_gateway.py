@@ -148,6 +148,17 @@ def test_monitors_are_told_what_is_not_heard(monkeypatch: pytest.MonkeyPatch) ->
     assert decode(encode(running.told[0])).left_out == ("beacons",)
 
 
+def test_our_own_searches_are_left_out_also_if_the_network_came_after_us() -> None:
+    search = SearchSettings(enabled=True)
+    to_us = {"search": search, "search_addresses": ("127.0.0.1",), "address": "127.0.0.1"}
+    with Running(ports=free_ports(), listen="sockets", **to_us) as running:
+        gathering, questions = running.gateway._gathering, running.gateway._questions
+        own = gathering.own.tolist()
+        assert own == questions.sources().tolist() != []
+        gathering.own = gathering.own[:0]  # as if there had been no route at the start
+        wait_until(lambda: gathering.own.tolist() == own)
+
+
 def test_damaged_datagrams_are_told_with_their_sender_once() -> None:
     ports = free_ports()
     with (
