@@ -469,7 +469,8 @@ def test_fields_of_the_pv_monitors_feed_are_those_of_the_code() -> None:
     listed = listed - {"requests_<class>_rate"} | {"requests_client_rate"}
     assert monitor_fields() <= listed
     others = listed - monitor_fields()
-    source = (ROOT / "socs" / "epics" / "monitor" / "monitor.py").read_text()
+    folder = ROOT / "socs" / "epics" / "monitor"
+    source = "".join((folder / name).read_text() for name in ("monitor.py", "measures.py"))
     assert all(f'"{name}": ' in source for name in others)
 
 
