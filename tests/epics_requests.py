@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from socs.epics.accounts.asked import Asked, asked_ca, asked_pva
 from socs.epics.accounts.inventory import Asking, Inventory
+from socs.epics.accounts.sources import Sources
 from socs.epics.decode.ca import CaMessages
 from socs.epics.decode.pva import PvaMessages
 from socs.epics.decode.words import Datagrams
@@ -22,6 +23,11 @@ def searched_ca(inventory: Inventory, datagrams: Datagrams, messages: CaMessages
 def searched_pva(inventory: Inventory, datagrams: Datagrams, messages: PvaMessages) -> Numbers:
     """The same for PV Access."""
     return _account(inventory, asked_pva(datagrams, messages), datagrams.received)
+
+
+def number_of(sources: Sources, host: int, port: int) -> int:
+    """The number of one source, 0 if it is not known."""
+    return next(iter(np.flatnonzero(sources.keys[: sources.end] == host << 16 | port)), 0)
 
 
 def _account(inventory: Inventory, asked: Asked, now: float) -> Numbers:

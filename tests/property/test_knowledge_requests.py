@@ -11,6 +11,7 @@ from socs.epics.accounts.inventory import InventoryLimits
 from socs.epics.knowledge.wishes import Resync
 from tests.epics_gateways import FakeGateway, knowledge
 from tests.epics_packets import address
+from tests.epics_requests import number_of
 from tests.epics_servers import T0
 
 NAMES = [b"PV:%d" % n for n in range(60)] + [b"BAD $(P)%d" % n for n in range(5)]
@@ -117,7 +118,7 @@ def test_counts_are_what_arrived_and_what_did_not_is_told(seeds):
         assert found == dict(sum((t.counts for t in truths.values()), Counter())), seed
         numbers = known.numbers()
         for source, count in sum((t.sources for t in truths.values()), Counter()).items():
-            number = known.inventory.sources.number(*source)
+            number = number_of(known.inventory.sources, *source)
             assert known.inventory.sources.requests[number] == count, seed
         assert numbers["requests_unknown"] == sum(t.unknown for t in truths.values()), seed
         missed = sum((t.missed for t in truths.values()), Counter())

@@ -105,10 +105,6 @@ class Sources:
             numbers[new] = fresh
         return numbers
 
-    def number(self, host: int, port: int) -> int:
-        """The number of one source, 0 if it is not known."""
-        return int(self._find(np.array([host << 16 | port], np.uint64))[0])
-
     def add(
         self,
         numbers: NDArray[np.int64],

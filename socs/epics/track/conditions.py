@@ -43,8 +43,3 @@ class Conditions:
         """The clock was set back, and shows ``now``: nothing was seen later than that."""
         seen = self._seen.items()
         self._seen = {key: (min(time, now), lasts) for key, (time, lasts) in seen}
-
-    def present(self, kind: str) -> dict[Hashable, float]:
-        """Subjects of this kind, and when each was seen last, UNIX time [s]."""
-        seen = self._seen.items()
-        return {subject: time for (each, subject), (time, _) in seen if each == kind}

@@ -8,11 +8,15 @@ def test_told_when_it_begins_and_when_it_begins_again():
     told = [conditions.begins("KIND", "host", now) for now in (0, 1, 50, 110, 171)]
     assert told == [True, False, False, False, True]
     assert conditions.begins("OTHER", "host", 171)
-    assert conditions.present("KIND") == {"host": 171}
+
+
+def test_what_is_over_makes_room():
+    conditions = Conditions(60.0, most=1)
+    assert conditions.begins("KIND", "host", 171)
     conditions.tick(231)
-    assert conditions.present("KIND") == {"host": 171}
+    assert not conditions.begins("KIND", "other", 231)
     conditions.tick(232)
-    assert conditions.present("KIND") == {}
+    assert conditions.begins("KIND", "other", 232)
 
 
 def test_no_more_than_are_kept():

@@ -14,7 +14,7 @@ from socs.epics.decode import ca
 from socs.epics.track import applications, beacons, pvs
 from socs.errors import ConfigError
 from tests.epics_packets import RECEIVED, address, batch, request, version
-from tests.epics_requests import searched_ca
+from tests.epics_requests import number_of, searched_ca
 
 SMALL = InventoryLimits(names=1000, sources=50, requesters=3)
 CLASSES = SourceClasses({"archiver": ["10.1.0.0/16"], "gateway": ["10.1.2.3", "10.2.0.1"]})
@@ -43,7 +43,7 @@ def test_counts_by_name_source_and_class():
         (address(archiver[0]), 4001): 1,
     }
     assert found[0].last == RECEIVED
-    number = inventory.sources.number(address(client[0]), 4000)
+    number = number_of(inventory.sources, address(client[0]), 4000)
     assert inventory.sources.datagrams[number] == 2
     assert inventory.sources.requests[number] == 4
     assert inventory.sources.classed[number] == 0
@@ -62,7 +62,7 @@ def test_datagrams_without_requests_do_not_count():
         inventory, ("10.0.0.1", 1, request(b"A")), ("10.0.0.1", 1, version()), ("10.0.0.2", 2, b"")
     )
     assert len(inventory.sources) == 1
-    assert inventory.sources.datagrams[inventory.sources.number(address("10.0.0.1"), 1)] == 1
+    assert inventory.sources.datagrams[number_of(inventory.sources, address("10.0.0.1"), 1)] == 1
 
 
 def test_nobodys_requests_are_those_of_all_others():
@@ -92,10 +92,10 @@ def test_requests_that_were_added_up_count_as_often():
     )
     assert inventory.asked[[a, b], 0].tolist() == [65_540, 2]
     assert [(r.host, r.requests) for r in inventory.requesters.of(a)] == [(5, 65_540)]
-    number = inventory.sources.number(5, 1)
+    number = number_of(inventory.sources, 5, 1)
     assert inventory.sources.requests[number] == 2 * 65_540
     assert inventory.sources.datagrams[number] == 6
-    assert inventory.sources.invalid[inventory.sources.number(6, 2)] == 2
+    assert inventory.sources.invalid[number_of(inventory.sources, 6, 2)] == 2
     assert {key: n for key, n in inventory.counts.items() if n} == {
         "requests_valid": 65_540,
         "requests_invalid": 2,
@@ -117,7 +117,7 @@ def test_first_and_last_time():
 def test_invalid_names_count_for_their_source():
     inventory = Inventory(SMALL, secret=1)
     feed(inventory, ("10.0.0.1", 4000, request(b"A$(P)") + request(b"B")))
-    assert inventory.sources.invalid[inventory.sources.number(address("10.0.0.1"), 4000)] == 1
+    assert inventory.sources.invalid[number_of(inventory.sources, address("10.0.0.1"), 4000)] == 1
     assert (inventory.counts["requests_valid"], inventory.counts["requests_invalid"]) == (1, 1)
 
 
@@ -207,8 +207,8 @@ def test_sources_are_forgotten_when_idle():
     sources.add(sources.numbers(keys[:1], 100), one, one, one, 100)
     sources.add(sources.numbers(keys[1:], 200), one, 5 * one, one, 200)
     assert sources.forget(150) == 1
-    assert sources.number(int(hosts[0]), 1) == 0
-    kept = sources.number(int(hosts[1]), 2)
+    assert number_of(sources, int(hosts[0]), 1) == 0
+    kept = number_of(sources, int(hosts[1]), 2)
     assert (kept, int(sources.requests[kept]), int(sources.classed[kept])) == (1, 5, 1)
     assert sources.numbers(keys[:1], 300).tolist() == [2]
 
@@ -239,7 +239,9 @@ def test_against_plain_counting():
     assert found == {(name, address(host), port): n for (name, host, port), n in pairs.items()}
     assert not inventory.requesters.displaced.any()
     for (host, port), amount in sources.items():
-        assert inventory.sources.requests[inventory.sources.number(address(host), port)] == amount
+        assert (
+            inventory.sources.requests[number_of(inventory.sources, address(host), port)] == amount
+        )
     by_class = [0, 0, 0]
     for (_, host, _), amount in pairs.items():
         by_class[2 if host == "10.2.0.1" else host.startswith("10.1.")] += amount

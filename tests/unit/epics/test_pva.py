@@ -9,7 +9,7 @@ from socs.epics.accounts.inventory import Inventory, InventoryLimits
 from socs.epics.decode import pva
 from tests import epics_pva as made
 from tests.epics_packets import CLIENT, SERVER, address, batch
-from tests.epics_requests import searched_pva
+from tests.epics_requests import number_of, searched_pva
 
 
 def decoded(*datagrams, **how):
@@ -164,7 +164,7 @@ def test_names_of_both_protocols_are_the_same():
     numbers = searched_pva(inventory, arrived, pva.decode(arrived)).tolist()
     assert inventory.names.names(np.array(numbers)) == [t.partition(b".")[0] for t in texts]
     assert inventory.names.number(b"12345678") == numbers[1]
-    assert inventory.sources.number(address(CLIENT), 40001) == 1
+    assert number_of(inventory.sources, address(CLIENT), 40001) == 1
 
 
 def test_who_asks_is_whom_to_answer():
