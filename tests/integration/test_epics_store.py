@@ -145,6 +145,8 @@ def test_notes_and_acknowledging(database) -> None:
     assert (entry.acknowledged_by, entry.acknowledged_at) == ("boss", T + 9)
     assert logs.acknowledge(database, "boss", T + 1, host=B) == 0, "it came later"
     assert logs.acknowledge(database, "boss", T + 2, host=B) == 1
+    ahead = logs.add_note(database, B, "of a clock that was ahead", "me", T + 9000, needs_ack=True)
+    assert logs.acknowledge(database, "boss", T + 3, ids=[ahead]) == 1
     assert logs.unacknowledged(database) == []
     for wrong in ({}, {"ids": [1], "host": A}):
         with pytest.raises(Malformed, match="either"):

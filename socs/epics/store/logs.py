@@ -128,9 +128,10 @@ def acknowledge(
         raise Malformed("acknowledge: give either ids or a host")
     if ids is not None and len(ids) > MOST:
         raise Malformed(f"acknowledge: {len(ids)} ids are over {MOST}")
-    which = table.c.id.in_(ids) if ids is not None else (table.c.host == host)
+    here_by_now = sa.and_(table.c.host == host, table.c.time <= now)
+    which = here_by_now if ids is None else table.c.id.in_(ids)
     done = {"acknowledged_at": now, "acknowledged_by": checked(by, "by")}
-    statement = sa.update(table).where(_is_open(), which, table.c.time <= now).values(done)
+    statement = sa.update(table).where(_is_open(), which).values(done)
     return in_transaction(database, lambda c: int(c.execute(statement).rowcount))
 
 
