@@ -218,13 +218,6 @@ class Inventory:
         unserved = (self.host[:end] == 0) & (self.last_seen[:end] == 0)
         return np.flatnonzero(late & unserved & self.names.known[:end])
 
-    def nbytes(self) -> int:
-        """Memory in use [bytes], but for the sources."""
-        asked, served = self.requesters, self.servers
-        columns = [*self._columns(), asked.keys, asked.counts, asked.last, asked.displaced]
-        columns += [served.keys, served.first, served.last]
-        return self.names.nbytes() + sum(column[: self.end].nbytes for column in columns)
-
     def _columns(self) -> list[NDArray[np.generic]]:
         return [getattr(self, name) for name in COLUMNS]
 

@@ -227,17 +227,6 @@ class NameTable:
         self._free += numbers.tolist()
         self._rebuild(len(self._slots))
 
-    def nbytes(self) -> int:
-        """Memory that is in use [bytes]."""
-        columns = (self._starts, self._lengths, self.known, self.valid)
-        slots = self._slots
-        return (
-            self._filled * WORD
-            + sum(column.itemsize for column in columns) * self.end
-            + slots.hashes.nbytes
-            + slots.entries.nbytes
-        )
-
     # -- looking up -------------------------------------------------------------------------------
 
     def _find(self, texts: Texts, hashes: Words) -> Numbers:
