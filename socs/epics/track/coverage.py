@@ -60,11 +60,10 @@ class Coverage:
         self._since_of.clear()
 
     def hears(self, gateway: str, host: int) -> bool:
-        """Does a gateway hear this host, while it listens?"""
-        return any(
-            key.gateway == gateway and self._hears(gateway, ear, host)
-            for key, ear in self._ears.items()
-        )
+        """Does a gateway hear this host now, or when it listened last?"""
+        ears = [ear for key, ear in self._ears.items() if key.gateway == gateway]
+        last = max(ears, key=lambda ear: ear.intervals[-1][::-1], default=None)
+        return last is not None and self._hears(gateway, last, host)
 
     def listens(
         self,

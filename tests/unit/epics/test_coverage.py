@@ -111,6 +111,19 @@ def test_a_gateway_that_does_not_say_what_it_hears_hears_what_it_has_heard():
     assert not sight.hears("five", A)
 
 
+def test_a_gateway_that_was_given_other_networks_does_not_hear_the_old_ones():
+    sight = Coverage()
+    sight.listens("one", 10.0, ["10.1.0.0/16"])
+    sight.stopped("one", 20.0)
+    sight.listens("one", 21.0, ["10.2.0.0/16"])
+    old, new = address("10.1.0.1"), address("10.2.0.1")
+    assert (sight.hears("one", old), sight.hears("one", new)) == (False, True)
+    sight.stopped("one", 30.0)
+    assert (sight.hears("one", old), sight.hears("one", new)) == (False, True)
+    sight.listens("one", 31.0, ["10.1.0.0/16"])
+    assert (sight.hears("one", old), sight.hears("one", new)) == (True, False)
+
+
 def test_a_gateway_that_hears_something_else_each_time_fills_no_memory():
     sight = Coverage()
     for turn in range(100):
