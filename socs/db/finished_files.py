@@ -215,12 +215,6 @@ class FileRegister:
         """Queue failed files again; how many."""
         return self.spool.retry(cause=cause, now=time.time())
 
-    def discard_failed(self, cause: str) -> int:
-        """Forget the files that failed for ``cause``, which then have no row; how many."""
-        count = self.spool.discard(cause=cause)
-        self.counters.add("files_discarded", count)
-        return count
-
     def numbers(self) -> dict[str, int]:
         """All counters and gauges by name (:mod:`socs.counters`)."""
         counts = self.spool.counts()

@@ -108,11 +108,6 @@ class LinesWriter(Closing):
         elif not self._thread.ident:
             self._drop_all()
 
-    @property
-    def alive(self) -> bool:
-        """Is the thread running?"""
-        return self._thread.is_alive()
-
     def troubles(self) -> list[str]:
         """What cannot be written, completed or registered, and why; empty when all is well."""
         since = self._busy_since
