@@ -90,9 +90,16 @@ def row_of(event: Event) -> EventRow:
 
 
 def event_of(row: Mapping[str, Any]) -> Event:
-    """The event that a row of the table is."""
+    """The event that a row of the table is; without details that cannot be read.
+
+    Others may write to the table, and one row must not keep a monitor from starting.
+    """
     kind = SUBJECTS.get(row["subject"], Event)
-    details = _decode(row["details"])
+    try:
+        details = _decode(row["details"])
+        examples = tuple(example.encode("latin-1") for example in details.examples)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        details, examples = _Details({"damaged": _text(str(error), LONGEST_TEXT)}), ()
     name = bytes(row["name"])
     evidence = {key: math.nan if v is None else v for key, v in details.evidence.items()}
     values: dict[str, Any] = {
@@ -107,7 +114,7 @@ def event_of(row: Mapping[str, Any]) -> Event:
         "key": name.decode("utf-8", "backslashreplace"),
         "number": details.number,
         "count": details.count,
-        "examples": tuple(example.encode("latin-1") for example in details.examples),
+        "examples": examples,
     }
     return kind(**{field.name: values[field.name] for field in fields(kind)})
 

@@ -79,6 +79,16 @@ def test_what_no_database_takes_is_made_fit() -> None:
     msgspec.msgpack.encode(row)
 
 
+@pytest.mark.parametrize(
+    "details", ["", "{", '{"evidence": 3}', '{"examples": ["\u4e00"], "evidence": {"a": 1}}']
+)
+def test_details_that_cannot_be_read_are_left_out(details: str) -> None:
+    row = msgspec.structs.asdict(row_of(HostEvent(1.0, "MISSING", "why", {"a": 1}, 5)))
+    event = event_of(row | {"details": details, "subject": "pvs"})
+    assert (event.kind, event.host, event.count, event.examples) == ("MISSING", 5, 0, ())
+    assert list(event.evidence) == ["damaged"]
+
+
 def test_evidence_is_not_without_bounds() -> None:
     row = row_of(Event(1.0, "K", "c", {str(n): n for n in range(1000)}))
     assert len(event_of(msgspec.structs.asdict(row)).evidence) == 100
