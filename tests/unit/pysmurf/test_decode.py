@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 import timeit
 
 import msgspec
@@ -353,5 +354,5 @@ def test_no_datagram_costs_more_than_milliseconds(name):
         except PeerError:
             return
 
-    # The least of several, because other programs disturb; about 10 times what is measured.
-    assert min(timeit.repeat(attempt, number=1, repeat=5)) < 0.02
+    # CPU time, and the least of several, because other programs disturb; 6 times the worst measured.
+    assert min(timeit.repeat(attempt, timer=time.process_time, number=1, repeat=5)) < 0.02
