@@ -31,6 +31,13 @@ EPICS_MONITOR = (
         "that this program failed to take; the gap is noticed",
         "report it with the line in the log: this is a defect",
     ),
+    Counter(
+        "looks_failed",
+        "looks",
+        "for what has ended (a server lost, say) that this program failed to take; there are several "
+        "each second",
+        "report it with the line in the log: this is a defect",
+    ),
     Counter("summaries_dropped_end", "messages", "that waited when the monitor ended"),
     Counter(
         "ioc_events_told_before",

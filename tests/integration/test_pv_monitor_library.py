@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from socs.epics.knowledge.knowledge import Knowledge
 from socs.epics.knowledge.wishes import Resync, Search
 from socs.epics.monitor import upkeep
 from socs.epics.monitor.asked_values import Paging
@@ -92,6 +93,23 @@ def test_what_a_gateway_hears_can_be_asked_and_is_kept(tmp_path: Path, env) -> N
     told = [event.kind for event in monitor.told]
     assert [event.kind for event in stored(env)] == told
     assert told.count("FOUND") == 1
+
+
+def test_a_defect_of_the_program_is_counted_and_does_not_end_it(
+    tmp_path: Path, env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talker = Talker()
+    with running(tmp_path, env) as monitor:
+        tell(monitor, talker, requests={b"A": 1})
+        with monkeypatch.context() as broken:
+            broken.setattr(Knowledge, "tick", lambda *_: 1 // 0)
+            broken.setattr(Knowledge, "take", lambda *_: 1 // 0)
+            monitor.put(talker.name, talker.message(), time.time())
+            wait_until(lambda: monitor.counters["looks_failed"])
+            wait_until(lambda: monitor.counters["summaries_failed"])
+        tell(monitor, talker, requests={b"B": 1})
+        assert found(monitor) == ["A", "B"]
+        assert monitor.status()["unaccounted"] == {}
 
 
 def test_pages_are_parts_of_the_whole_and_errors_name_the_parameter(tmp_path: Path, env) -> None:

@@ -212,9 +212,15 @@ class PvMonitor(Closing):
     def _tick(self, parts: _Parts) -> None:
         if self._look_at_clock():
             return  # that is taken first
-        with self._turns:
-            events = parts.knowledge.tick(self._queue.waits_since(time.time()))
-            wishes = parts.knowledge.wants()
+        try:
+            with self._turns:
+                events = parts.knowledge.tick(self._queue.waits_since(time.time()))
+                wishes = parts.knowledge.wants()
+        except Exception as error:  # noqa: BLE001  a defect; the next look may go, and we take on
+            self.counters.add("looks_failed")
+            problem = f"what ended was not looked for: {type(error).__name__}: {error}"
+            self._problems.report("looks_failed", problem, time.monotonic())
+            return
         self._pass_on(parts, events, wishes)
 
     def _pass_on(self, parts: _Parts, events: Sequence[Event], wishes: Sequence[Wish]) -> None:
