@@ -354,5 +354,5 @@ def test_no_datagram_costs_more_than_milliseconds(name):
         except PeerError:
             return
 
-    # CPU time, and the least of several, because other programs disturb; 6 times the worst measured.
+    # CPU time, and the least of several, as other programs disturb; 6 times the worst measured.
     assert min(timeit.repeat(attempt, timer=time.process_time, number=1, repeat=5)) < 0.02
