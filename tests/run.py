@@ -31,15 +31,16 @@ DIVIDING = ["-p", "tests.side_by_side", "--divide"]
 SOME_FAILED = 1  # exit status of pytest
 SHELL_KILLED = 128  # exit status of what a signal ended, as a shell says it, is this and the signal
 A_FEW = 5  # tests
+NOTES = "notes"
 
 
 def main(arguments: list[str]) -> int:
     """0 if each test has passed, beside the others or alone."""
     if arguments:
         return subprocess.call([*PYTEST, *arguments])
-    with tempfile.TemporaryDirectory() as directory:
-        status = side_by_side(directory)
-        failed = failed_tests(Path(directory))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        status = side_by_side(Path(directory))
+        failed = failed_tests(Path(directory, NOTES))
     if status != SOME_FAILED or not 0 < len(failed) <= A_FEW:
         return status
     print(f"Tests that failed beside others are run again, alone: {len(failed)}", flush=True)
@@ -52,25 +53,30 @@ def main(arguments: list[str]) -> int:
     return status
 
 
-def side_by_side(directory: str) -> int:
+def side_by_side(directory: Path) -> int:
     """Run all tests; the highest exit status of pytest: 0 all passed, 1 some failed, else trouble.
 
     Args:
-        directory: where the processes divide them, empty.
+        directory: for notes, with which the processes divide them, and for what tests write; empty.
     """
-    pytest = [*PYTEST, *OPTIONS, *DIVIDING, directory]
-    here, *others = GROUPS
+    notes = directory / NOTES
+    notes.mkdir()
+    here, *others = (
+        # A directory for each: of several that tidy a common one some would fail.
+        [*PYTEST, *OPTIONS, *DIVIDING, str(notes), f"--basetemp={directory / str(number)}", *group]
+        for number, group in enumerate(GROUPS)
+    )
     with ExitStack() as stack:
         beside = []
-        for group in others:
+        for command in others:
             output = stack.enter_context(tempfile.TemporaryFile())
-            command = [*pytest, *group, "-p", "no:cacheprovider"]
+            command += ["-p", "no:cacheprovider"]
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
             stack.callback(process.wait)
             stack.callback(process.kill)
             beside.append((process, output))
         print("Other tests run beside these, and report at the end.", flush=True)
-        statuses = [subprocess.call([*pytest, *here])]
+        statuses = [subprocess.call(here)]
         for process, output in beside:
             if process.poll() is None:
                 print("Waiting for other tests ...", flush=True)
