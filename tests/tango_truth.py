@@ -25,12 +25,22 @@ class Entry:
     discarded: int = 0
     life: int | None = None  # of the publisher that the number is of
     connected: bool = True
+    torn: bool = False  # the next reply is made while the last event is being taken in
+    former: tuple[int, int] = (0, 0)  # number and gaps before the last event
+    told_of: int = 0  # events, by the last reply
 
     def take(self, life: int, number: int) -> None:
+        self.former = self.number, self.gaps
         if life == self.life and self.received and number != (self.number + 1) % WIDE:
             self.gaps += 1
         self.life, self.number = life, number
         self.received += 1
+
+    def tell(self) -> tuple[int, int]:
+        """Number and gaps as a reply has them; only a new event can be the one that is taken in."""
+        torn = self.torn and self.received > self.told_of
+        self.torn, self.told_of = False, self.received
+        return self.former if torn else (self.number, self.gaps)
 
 
 @dataclass
@@ -197,6 +207,7 @@ class World:
         publisher, subscriber = self.publishers.get(server), self.subscribers.get(server)
         counters = publisher.following if publisher else {}
         entries = subscriber.entries if subscriber else {}
+        told = {path: entry.tell() for path, entry in entries.items()}
         return json.dumps(
             {
                 "version": 1,
@@ -209,9 +220,9 @@ class World:
                         HOST + path.replace(".", ".idl5_"): {
                             "channel_name": f"{HOST}dserver/{path.split('/')[0]}/x",
                             "callback_count": 1,
-                            "server_counter": entry.number,
+                            "server_counter": told[path][0],
                             "event_count": entry.received,
-                            "missed_event_count": entry.gaps,
+                            "missed_event_count": told[path][1],
                             "discarded_event_count": entry.discarded,
                             "last_resubscribed": None,
                         }

@@ -14,44 +14,15 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from socs.tango import torn
 from socs.tango.counting import Rate, advance, last_used
 from socs.tango.limits import MOST_PATIENCE, PATIENCE
+from socs.tango.moves import Move, classify
 from socs.tango.names import EventName
 from socs.tango.snapshot import Subscription
 
-Move = Literal["still", "first", "advanced", "renumbered", "new_entry", "moved"]
 Progress = Literal["", "drains", "passed"]
 Status = Literal["new", "level", "in_flight", "backlog", "stalled", "unserved", "unwatched", "gone"]
-
-
-def classify(before: Subscription, after: Subscription) -> Move:
-    """What happened to a subscriber's entry between two of its replies."""
-    if after.publisher != before.publisher:
-        return "moved"
-    if _is_new_entry(before, after):
-        return "new_entry"
-    received = after.received - before.received
-    steps = advance(before.number, after.number)
-    move: Move = "advanced"
-    if not received and after.number in (0, before.number):
-        move = "still"
-    elif not before.received:
-        move = "first"
-    elif steps is None or received > steps:
-        move = "renumbered"
-    elif steps > received and after.gaps == before.gaps and after.confirmed is None:
-        move = "new_entry"  # who is subscribed all the time, counts a gap
-    return move
-
-
-def _is_new_entry(before: Subscription, after: Subscription) -> bool:
-    """Whether something of it that never goes back did."""
-    return (
-        after.received < before.received
-        or after.gaps < before.gaps
-        or (after.discarded or 0) < (before.discarded or 0)
-        or (before.confirmed is not None and after.confirmed is None)
-    )
 
 
 class PublisherReply(NamedTuple):
@@ -98,9 +69,9 @@ class Link:
         self, stream: EventName, entry: Subscription, begun: float, ended: float, *, is_new: bool
     ) -> None:
         self.stream = stream
-        self.entry = entry
+        self.entry = torn.begun(entry)
         self.begun, self.seen = begun, ended
-        self.received = entry.received if is_new else 0
+        self.received = self.entry.received if is_new else 0
         self.missing = self.tail = self.behind = 0
         self.gaps = self.copies = 0
         self.status: Status = "new"
@@ -115,6 +86,9 @@ class Link:
 
     def _begin_entry(self, ended: float) -> None:
         self._since = ended
+        self._maybe_torn = True
+        self._passed_over = 0  # replies in a row
+        self._not_judged = False  # since a reply was passed over
         self._mark: int | None = None  # while nothing was received: later numbers are owed
         self._first_is_known = True  # that what it receives first is of the count of the mark
         self._renumbering: Literal["", "awaited", "seen"] = ""
@@ -137,10 +111,17 @@ class Link:
 
     def feed(self, entry: Subscription, begun: float, ended: float) -> Move:
         """Take over what the subscriber tells now."""
-        before, self.entry = self.entry, entry
-        self.begun, self.seen = begun, ended
+        self.seen = ended
+        if self._passes_over(entry):
+            self._not_judged = True
+            return "still"
+        goes_on = not self._renewed and self.status != "gone"
+        entry = entry if goes_on else torn.begun(entry)
+        before, self.entry, self.begun = self.entry, entry, begun
+        if self._maybe_torn:
+            before = torn.mended(before, entry)
         move: Move = "new_entry"
-        if not self._renewed and self.status != "gone":
+        if goes_on:
             move = classify(before, entry)
             if self._renumbering == "awaited" and move in ("advanced", "new_entry"):
                 move = self._moved_while_awaiting(move, before)
@@ -156,6 +137,7 @@ class Link:
             self.status = "new"
             self._renewed = self.awaited = False
         else:
+            self._maybe_torn = move == "first" and self._mark is None
             self._count_missing(move, before, received)
         if entry.number == 0 and move == "still":
             self.entry = msgspec.structs.replace(entry, number=before.number)
@@ -165,6 +147,14 @@ class Link:
             if self.status == "stalled":
                 self.status = "in_flight"
         return move
+
+    def _passes_over(self, told: Subscription) -> bool:
+        """Whether an event is just being taken in, and the next reply tells more."""
+        may = not self._renewed and self.status != "gone" and self._renumbering != "awaited"
+        mark = self._mark if self._first_is_known else None
+        is_torn = may and self._passed_over < torn.MOST and torn.is_torn(self.entry, told, mark)
+        self._passed_over = self._passed_over + 1 if is_torn else 0
+        return is_torn
 
     def _count_missing(self, move: Move, before: Subscription, received: int) -> None:
         number = self.entry.number
@@ -228,7 +218,7 @@ class Link:
         """The subscriber has no such entry any more."""
         self._settle_tail()
         self.behind = 0
-        self._hidden = True
+        self._hidden, self._not_judged = True, False
         self.status = "gone"
 
     # -- what the publisher tells -----------------------------------------------------------------
@@ -278,7 +268,7 @@ class Link:
     def progress(self) -> Progress:
         """How far it has come since it was judged last, compared with what was pushed by then."""
         last = self._judged
-        if self._hidden:
+        if self._hidden or self._not_judged:
             return "drains"
         if last is None or self.entry.received == last.received:
             return ""
@@ -330,6 +320,7 @@ class Link:
             self._judge_progress(top, at, hold)
         self.behind = advance(at, top) or 0
         self._judged = Judged(top, self.entry.received, self.begun, told)
+        self._not_judged = False
 
     def _judge_unserved(self, told: PublisherReply) -> None:
         twice = self._judged is not None and self._judged.top is None

@@ -47,6 +47,14 @@ class Monitored:
     def copy(self, index: int, count: int) -> None:
         self.world.copy(SUBSCRIBERS[index % 2], self.world.paths[count % 4])
 
+    def tear(self, index: int, count: int) -> None:
+        """The next reply of an entry is made while its last event is being taken in."""
+        entry = self.world.subscribers[SUBSCRIBERS[index % 2]].entries.get(
+            self.world.paths[count % 4]
+        )
+        if entry is not None:
+            entry.torn = True
+
     def poll(self, index: int, count: int) -> None:
         """Ask all in any order, some of them twice or in vain, while it goes on."""
         order = [*PUBLISHERS, *SUBSCRIBERS]
@@ -132,8 +140,9 @@ class Monitored:
         self.settle()
 
 
-STEADY = ("push", "push", "deliver", "deliver", "drop", "copy", "poll", "poll")
+STEADY = ("push", "push", "deliver", "deliver", "drop", "copy", "tear", "poll", "poll")
 CHANGING = (*STEADY, "stop", "start", "start", "reconnect", "reconnect")
+CHANGING = tuple(name for name in CHANGING if name != "tear")  # a restart may look the same
 CHANGING += ("subscribe", "unsubscribe", "restart_subscriber")
 SEEDS = st.integers(0, 1000)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from socs.tango.link import classify
+from socs.tango.moves import classify
 from socs.tango.names import parse_event, parse_server
 from socs.tango.server import Sample
 from socs.tango.snapshot import Snapshot, Subscription
@@ -249,3 +249,87 @@ def test_the_first_events_may_be_of_before_a_restart() -> None:
     told = watch.poll()
     assert not [event for event in told if event.kind == "lost"]
     assert (watch.row["number"], watch.row["received"], watch.row["lost"]) == (12, 6, 0)
+
+
+# -- replies that were made while an event was being taken in -------------------------------------
+
+
+def poll(watch: Watch, *, torn: bool = False) -> list:
+    """A poll that asks each side once; what is told."""
+    watch.world.now += 10
+    watch.world.subscribers["sub0"].entries[PATH].torn = torn
+    told = []
+    for server in ("pub0", "sub0"):
+        told += watch.tracker.feed(watch.world.sample(server))
+    return told + watch.tracker.reconcile(watch.world.now)
+
+
+def test_an_event_that_is_being_taken_in_is_neither_lost_nor_is_anything_counted_anew() -> None:
+    watch = Watch(at=15_000)
+    told = []
+    for torn in (True, False, True, True, False, False):
+        watch.push(220)
+        told += poll(watch, torn=torn)
+    assert told == []
+    assert (watch.row["received"], watch.row["lost"], watch.row["missed"]) == (6 * 220, 0, 0)
+
+
+def test_of_the_very_first_event_the_number_is_told_later() -> None:
+    watch = Watch()
+    watch.push(1)
+    told = poll(watch, torn=True)
+    watch.push(20)
+    told += poll(watch) + poll(watch)
+    assert told == []
+    assert (watch.row["received"], watch.row["lost"], watch.row["status"]) == (21, 0, "level")
+
+
+def test_the_first_reply_may_be_torn() -> None:
+    watch = Watch()
+    watch.push(30)
+    for name in ("sub0/x", "pub0/x"):
+        watch.tracker.remove(name, watch.world.now)
+    told = poll(watch, torn=True)
+    watch.push(20)
+    told += poll(watch) + poll(watch)
+    assert told == []
+    assert (watch.row["received"], watch.row["lost"], watch.row["status"]) == (20, 0, "level")
+
+
+def test_a_gap_before_an_event_that_is_being_taken_in_is_told_by_the_next_reply() -> None:
+    watch = Watch(at=100)
+    watch.world.push(PATH, 10)
+    watch.world.drop("sub0", "pub0", 4, 5)
+    watch.world.deliver("sub0", "pub0", 5)
+    told = poll(watch, torn=True)
+    watch.push(3)
+    told += poll(watch) + poll(watch)
+    assert [(event.kind, event.count) for event in told] == [("lost", 5)]
+    assert (watch.row["received"], watch.row["lost"], watch.row["missed"]) == (8, 5, 1)
+
+
+def test_a_second_gap_in_front_of_it_is_one_event_short_until_the_next_reply() -> None:
+    watch = Watch(at=100)
+    watch.world.push(PATH, 10)
+    watch.world.drop("sub0", "pub0", 1, 3)  # and the event that is being taken in comes after it
+    watch.world.deliver("sub0", "pub0", 7)
+    told = poll(watch, torn=True)
+    watch.push(3)
+    told += poll(watch) + poll(watch)
+    assert sum(event.count for event in told if event.kind == "lost") == 3
+    assert {event.kind for event in told} == {"lost"}
+    assert (watch.row["received"], watch.row["lost"]) == (10, 3)
+
+
+def test_who_counts_anew_and_looks_as_if_torn_is_found_out() -> None:
+    watch = Watch()
+    watch.push(1)
+    watch.poll()
+    watch.world.identify = False
+    watch.world.stop("pub0")
+    watch.world.start("pub0")
+    watch.world.reconnect("sub0", "pub0")
+    for _ in range(5):
+        watch.push(2)
+        poll(watch)
+    assert (watch.row["received"], watch.row["lost"], watch.row["status"]) == (11, 0, "level")

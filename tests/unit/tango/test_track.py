@@ -235,8 +235,8 @@ def test_unserved_after_a_restart_until_it_subscribes_again() -> None:
 
 def test_losses_between_a_restart_and_the_subscription() -> None:
     watch = Watch(subscribers=2)
-    watch.push(5)
-    watch.world.deliver("sub1", "pub0", 5)
+    watch.push(9)
+    watch.world.deliver("sub1", "pub0", 9)
     watch.poll()
     watch.world.stop("pub0")
     watch.world.start("pub0")
