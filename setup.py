@@ -14,7 +14,7 @@ plot = [*slow_signal, "matplotlib>=3.8"]
 tango = ["pytango>=10.1"]
 epics = ["caproto>=1.1", "p4p>=4.2.2"]
 iocs = ["softioc>=4.7"]
-docs = ["sphinx>=7", "sphinx-argparse>=0.4", "sphinx-rtd-theme>=2"]
+docs = ["sphinx>=7", "sphinx-argparse>=0.6", "sphinx-rtd-theme>=2"]
 test = [
     "pytest>=8",
     "pytest-timeout>=2.2",
