@@ -34,7 +34,7 @@ EPICS_MONITOR = (
     Counter(
         "looks_failed",
         "looks",
-        "for what has ended (a server lost, say) that this program failed to take; several a second",
+        "for what has ended (a server lost, say) that this program failed to take; some a second",
         "report it with the line in the log: this is a defect",
     ),
     Counter("summaries_dropped_end", "messages", "that waited when the monitor ended"),
