@@ -16,7 +16,7 @@ from rich.live import Live
 from socs.cli.epics_monitor import Monitor, SiteOfMonitor, add_site_options
 from socs.cli.epics_tables import EVENTS, event_line, section
 from socs.cli.output import escaped, moment
-from socs.cli.section_output import drawn, print_sections
+from socs.cli.section_output import drawn, fitted, print_sections
 from socs.epics.rows import Row
 from socs.errors import NotAllowed, SocsError
 from socs.options import seconds, whole
@@ -136,7 +136,7 @@ def _troubles(status: Mapping[str, Any], *more: str) -> str:
 def sections(
     status: Mapping[str, Any], servers: Sequence[Row], events: Sequence[Row]
 ) -> list[Section]:
-    """The tables; empty ones are left out."""
+    """The tables, what matters most at the end; empty ones are left out."""
     measures = status.get("measures", {})
     rates = {name: value for name, value in measures.items() if name.endswith("_rate")}
     totals = {
@@ -165,10 +165,17 @@ def _count(measures: Mapping[str, Any], name: str) -> int:
 
 
 @contextmanager
-def _screen(*, live: bool) -> Iterator[tuple[Show, bool]]:
+def _screen(*, live: bool, console: Console | None = None) -> Iterator[tuple[Show, bool]]:
     """What shows the tables: one picture in the terminal, renewed in its place, or lines."""
     if not live:
         yield print_sections, False
         return
-    with Live(console=Console(), auto_refresh=False, vertical_overflow="crop") as picture:
-        yield lambda head, tables: picture.update(drawn(head, tables), refresh=True), True
+    console = console or Console()
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as picture:
+
+        def show(head: str, tables: Sequence[Section]) -> None:
+            """What is cut off in a small terminal is what matters least."""
+    XX
+            picture.update(drawn(head, important), refresh=True)
+
+        yield show, True

@@ -22,6 +22,7 @@ STYLES = {  # of rows, by their severity or status
     "backlog": "yellow",
 }
 NUMBERS = (int, float)
+LINES_AROUND = 6  # of a table: its title, its columns, how many more rows there are
 
 
 def print_sections(head: str, sections: Sequence[Section], out: TextIO | None = None) -> None:
@@ -55,6 +56,25 @@ def drawn(head: str, sections: Iterable[Section]) -> RenderableType:
         if section.left_out:
             parts.append(Text(f"({section.left_out} more)", style="dim"))
     return Group(*parts)
+
+
+def fitted(sections: Sequence[Section], lines: int) -> list[Section]:
+    """``sections`` with no more rows than fit into so many lines; those with few rows keep them."""
+    room = lines - LINES_AROUND * len(sections)
+    rows: dict[str, int] = {}
+    for left, section in enumerate(sorted(sections, key=lambda each: len(each.rows))):
+        share = max(1, room // (len(sections) - left))
+        rows[section.title] = min(len(section.rows), share)
+        room -= rows[section.title]
+    return [
+        Section(
+            each.title,
+            each.columns,
+            each.rows[: rows[each.title]],
+            each.left_out + len(each.rows) - rows[each.title],
+        )
+        for each in sections
+    ]
 
 
 def _table(section: Section) -> Table:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from socs.cli.output import moment
-from socs.cli.section_output import drawn, print_sections
+from socs.cli.section_output import drawn, fitted, print_sections
 from socs.cli.tango_following import (
     TIMEOUT,
     Following,
@@ -30,7 +30,6 @@ from socs.sections import Section
 from socs.tango.lines import FORMATS, event_line, poll_line, ska_line
 from socs.tango.summary import Summary
 
-LINES_AROUND = 6  # of a table: its title, its columns, how many more rows there are
 Show = Callable[[str, Sequence[Section]], None]
 
 
@@ -206,22 +205,3 @@ class _Screen:
         room = self._console.height - 1  # below the head
         tables = fitted([shown[title] for title in order], room)
         self._live.update(drawn(head, tables), refresh=True)
-
-
-def fitted(sections: Sequence[Section], lines: int) -> list[Section]:
-    """``sections`` with no more rows than fit into so many lines; those with few rows keep them."""
-    room = lines - LINES_AROUND * len(sections)
-    rows: dict[str, int] = {}
-    for left, section in enumerate(sorted(sections, key=lambda each: len(each.rows))):
-        share = max(1, room // (len(sections) - left))
-        rows[section.title] = min(len(section.rows), share)
-        room -= rows[section.title]
-    return [
-        Section(
-            each.title,
-            each.columns,
-            each.rows[: rows[each.title]],
-            each.left_out + len(each.rows) - rows[each.title],
-        )
-        for each in sections
-    ]

@@ -3,7 +3,7 @@
 import io
 import re
 
-from socs.cli.section_output import print_sections
+from socs.cli.section_output import fitted, print_sections
 from socs.sections import Section
 
 SECTIONS = [
@@ -48,3 +48,12 @@ def test_a_terminal_gets_tables(monkeypatch):
     assert re.search(r"dserver/\[bold\]x\\x1b\[2J +12 +0.1", text)
     assert "times [us]" in text
     assert "(7 more)" in text
+
+
+def test_tables_share_the_room():
+    def rows(title, count, left_out=0):
+        return Section(title, ("n",), [{"n": n} for n in range(count)], left_out)
+
+    tables = fitted([rows("a", 2), rows("b", 100), rows("c", 100, left_out=5)], 40)
+    assert [(len(each.rows), each.left_out) for each in tables] == [(2, 0), (10, 90), (10, 95)]
+    assert [len(each.rows) for each in fitted([rows("a", 3)], 2)] == [1]

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from socs.cli.tango_watch import _Screen, fitted
+from socs.cli.tango_watch import _Screen
 from socs.sections import Section
 
 
@@ -47,9 +47,3 @@ def test_the_newest_events_stay_on_top() -> None:
     lines = picture(24, told("one", "two"), told("three"), [])
     shown = [line.split()[-1] for line in lines if line.startswith("info")]
     assert shown == ["three", "two", "one"]
-
-
-def test_tables_share_the_room() -> None:
-    tables = fitted([section("a", 2), section("b", 100), section("c", 100, left_out=5)], 40)
-    assert [(len(each.rows), each.left_out) for each in tables] == [(2, 0), (10, 90), (10, 95)]
-    assert [len(each.rows) for each in fitted([section("a", 3)], 2)] == [1]
