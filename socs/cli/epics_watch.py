@@ -175,7 +175,7 @@ def _screen(*, live: bool, console: Console | None = None) -> Iterator[tuple[Sho
 
         def show(head: str, tables: Sequence[Section]) -> None:
             """What is cut off in a small terminal is what matters least."""
-    XX
+            important = fitted(tables[::-1], console.height - 1)
             picture.update(drawn(head, important), refresh=True)
 
         yield show, True
