@@ -219,8 +219,10 @@ def test_a_signal_while_it_starts_leaves_nothing(tmp_path):
 
 @pytest.mark.timeout(180)
 def test_a_second_signal_cuts_the_waiting_short_and_the_result_says_so(tmp_path):
-    # the last files are still being written in the eyes of the monitor, so some are always missing
-    with demo(tmp_path / "demo", "--for", "2") as process:
+    with demo(tmp_path / "demo") as process:
+        wait_for_rows(tmp_path / "demo", process, 1)
+        change_table(tmp_path / "demo", "DELETE FROM pysmurf_files_v1 WHERE id = 1")  # waited for
+        process.send_signal(signal.SIGINT)
         while not process.stdout.readline().startswith("waiting until all"):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from typing import ClassVar
@@ -152,15 +153,17 @@ def test_a_slow_subscriber_costs_only_itself_and_is_counted(context) -> None:
             wait_until(lambda sent=sent: len(heard) >= sent - 50, 20)  # no faster than `quick`
         reader.join(60)
         assert heard == list(range(1000, 1000 + count))  # of which nothing was dropped
-        assert publisher.overflows == 1  # of the slow one, which read nothing
-        assert publishers.numbers()["publisher_overflows"] == 1
+        overflows = publisher.overflows  # of the slow one, which read nothing
+        assert publishers.numbers()["publisher_overflows"] == overflows
         received = []
         while slow.poll(500):
             received.append(SSReadout.from_bytes(slow.recv()).iro)
         received = [number for number in received if number]  # without the probes
         assert received
-        assert len(received) < count
-        assert received == list(range(1000, 1000 + len(received)))
+        all_numbers = [999, *received, 1000 + count]
+        gaps = sum(after > before + 1 for before, after in itertools.pairwise(all_numbers))
+        assert 1 <= gaps <= overflows
+        assert received == sorted(set(received))
 
 
 def test_without_subscribers_nothing_is_kept_or_counted_as_dropped(context) -> None:

@@ -113,7 +113,7 @@ class Verifier:
         registered: rows seen.
         verified: rows with the md5 of their file.
         archived: rows whose path leads into the archive, to a copy with their md5.
-        wrong: rows of which one is not true, with examples in ``examples``.
+        examples: paths of some rows that are wrong.
     """
 
     def __init__(self, environ: Mapping[str, str], archive: Path, instance_id: str) -> None:
@@ -122,8 +122,14 @@ class Verifier:
         self._follower = Follower()
         self._archive = archive
         self._not_archived: set[int] = set()
-        self.registered = self.verified = self.archived = self.wrong = 0
+        self._wrong: set[int] = set()
+        self.registered = self.verified = self.archived = 0
         self.examples: list[str] = []
+
+    @property
+    def wrong(self) -> int:
+        """Rows with another md5 than their file or their copy, each once."""
+        return len(self._wrong)
 
     def look(self) -> None:
         """Verify all rows that are new."""
@@ -174,7 +180,7 @@ class Verifier:
             found = b""
         if found == bytes(row["md5sum"]):
             return True
-        self.wrong += 1
+        self._wrong.add(row["id"])
         self.examples = [*self.examples, row["path"]][-5:]
         return False
 

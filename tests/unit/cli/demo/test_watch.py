@@ -161,6 +161,21 @@ def test_copies_are_verified_where_their_rows_say(table):
     verifier.close()
 
 
+def test_a_row_that_is_wrong_twice_counts_once(table):
+    verifier = Verifier(table.environ, table.directory / "archive", "monitor")
+    path, place = table.directory / "file", table.directory / "archive" / "file"
+    place.parent.mkdir()
+    for each in (path, place):
+        each.write_bytes(b"other")
+    table.add(path, b"content")
+    verifier.look()
+    assert verifier.wrong == 1
+    table.archive({str(path): str(place)})
+    verifier.look()
+    assert verifier.wrong == 1
+    verifier.close()
+
+
 def test_a_table_that_is_not_there_yet_is_waited_for(tmp_path):
     verifier = Verifier({"SOCS_DATA_DIR": str(tmp_path)}, tmp_path, "monitor")
     verifier.look()
