@@ -88,7 +88,8 @@ class Archive:
         return self.row(number)
 
     def session_data(self) -> dict[str, Any]:
-        return self.client.run.status().session["data"]
+        """They come a moment after the start of the Process."""
+        return wait_until(lambda: self.client.run.status().session["data"], 10, "session data")
 
     def close(self) -> None:
         self.database.close()

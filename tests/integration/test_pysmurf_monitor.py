@@ -53,14 +53,15 @@ class Monitor:
         return str(path)
 
     def session_data(self) -> dict:
-        return self.client.run.status().session["data"]
+        """They come a moment after the start of the Process."""
+        return wait_until(lambda: self.client.run.status().session["data"], 10, "session data")
 
     def all_in_table(self, count: int) -> Callable[[], bool]:
         return lambda: len(rows(self.env)) == count
 
     def wait_for(self, counter: str, value: int, timeout: float = 15) -> None:
         wait_until(
-            lambda: self.session_data().get("counters", {}).get(counter, 0) >= value,
+            lambda: self.session_data()["counters"].get(counter, 0) >= value,
             timeout,
             f"{counter} of {value}",
         )
@@ -272,7 +273,6 @@ def test_sigterm_ends_it_in_time_with_everything_on_disk(sqlite_monitor: Monitor
     status = sqlite_monitor.site.stop_agent(MONITOR, timeout=60)
     assert status in (0, -signal.SIGTERM)
     sqlite_monitor.start()
-    sqlite_monitor.wait_for("files_spooled", 0)
     wait_until(lambda: len(rows(sqlite_monitor.env)) == 200, 10)
     assert sqlite_monitor.session_data()["counters"]["sequence_lost"] == 0
 

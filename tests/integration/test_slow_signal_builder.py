@@ -61,7 +61,8 @@ class Camera:
         wait_until(lambda: self.data().get("listening"), 10, "the builder to listen")
 
     def data(self) -> dict[str, Any]:
-        return self.client.acq.status().session["data"]
+        """They come a moment after the start of the Process."""
+        return wait_until(lambda: self.client.acq.status().session["data"], 10, "session data")
 
     def plays(self, *options: object, sets: int = SETS) -> CameraTruth:
         """Run the camera to its end; what it did."""

@@ -44,7 +44,8 @@ class Observatory:
         self.client = self.site.client(MONITOR)
 
     def data(self) -> dict[str, Any]:
-        return self.client.monitor.status().session["data"]
+        """They come a moment after the start of the Process."""
+        return wait_until(lambda: self.client.monitor.status().session["data"], 10, "session data")
 
     def link(self) -> dict[str, Any] | None:
         """The row of the subscriber, if it is known."""
