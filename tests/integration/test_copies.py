@@ -575,13 +575,14 @@ class Life(RuleBasedStateMachine):
         assert rows(self.database, copies.is_failed()).keys() == failed
 
 
-def test_copies_move_as_drawn(database: Database) -> None:
+@pytest.mark.parametrize("lives", [8, pytest.param(100, marks=pytest.mark.slow)])
+def test_copies_move_as_drawn(database: Database, lives: int) -> None:
     class LifeHere(Life):
         pass
 
     LifeHere.database = database
     few = settings(
-        max_examples=25,
+        max_examples=lives,
         stateful_step_count=25,
         deadline=None,
         database=None,
