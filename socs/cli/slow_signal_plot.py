@@ -13,6 +13,7 @@ from socs.cli.slow_signal_history import History
 from socs.cli.slow_signal_source import add_mapping, add_source, is_live, opened, tell
 from socs.errors import ConfigError, SocsError
 from socs.options import numbers
+from socs.sim.leash import signals_held
 from socs.slow_signal.layout import MODULES, PIXELS
 
 MEAN, SPREAD, RMS = "mean", "std", "rms"
@@ -123,7 +124,8 @@ def _collect(args: argparse.Namespace, mapping: str, into: Average | History) ->
     try:
         with opened(args, mapping) as readouts:
             for readout in readouts:
-                into.add(readout)
+                with signals_held():  # Ctrl-C: all of a readout is in, or nothing
+                    into.add(readout)
                 if len(into) == 1 and is_live(args.source) and args.count is None:
                     tell(f"readouts of {args.source} come in; Ctrl-C draws them")
     except KeyboardInterrupt:

@@ -141,7 +141,8 @@ class Leash:
         Raises:
             OSError: it cannot be started.
         """
-        with _signals_held(), log.open("ab") as output:
+        # A child that was started, but is in nobody's list yet, would be left running.
+        with signals_held(), log.open("ab") as output:
             watcher = self._watcher or self._start_watcher()
             log_start = output.tell()
             process = subprocess.Popen(
@@ -179,10 +180,10 @@ class Leash:
 
 
 @contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
+def signals_held() -> Iterator[None]:
     """Keep handlers of SIGINT and SIGTERM, which may raise, from running in the block.
 
-    A child that was started, but is in nobody's list yet, would be left running.
+    What is done in it is done wholly, or not at all; they run afterwards.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # handlers run in the main thread only

@@ -214,10 +214,15 @@ def test_exports_hold_all_also_from_a_snapshot(place: Place, run: Run, tmp_path:
     assert live[1]["last_seen"] == ""
 
     client = place.site.client(MONITOR)
-    assert client.snapshot_now().session["success"]
     offline = ("--snapshot", str(place.kept))
-    rows = objects(run("search", pattern[1], "--json", *offline, site=False).out)
-    assert rows == objects(run("search", pattern[1], "--json").out)
+
+    def kept() -> bool:
+        """Is all that is known in a snapshot of now? Clients go on asking."""
+        assert client.snapshot_now().session["success"]
+        rows = objects(run("search", pattern[1], "--json", *offline, site=False).out)
+        return bool(rows) and rows == objects(run("search", pattern[1], "--json").out)
+
+    wait_until(kept, 20, "a snapshot with all that is known")
     (told,) = objects(run("who", place.there, "--json", *offline, site=False).out)
     (now,) = objects(run("who", place.there, "--json").out)
     for name in ("state", "requests", "first_seen"):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from numpy.typing import NDArray
 from socs.cli.main import main, make_parser
 from socs.cli.slow_signal_average import Average
 from socs.cli.slow_signal_history import History
-from socs.cli.slow_signal_plot import _check
+from socs.cli.slow_signal_plot import _check, _collect
 from socs.cli.slow_signal_source import SECOND, Shown
 from socs.slow_signal.face import on_face
 from socs.slow_signal.layout import MV_PER_COUNT
@@ -321,3 +325,25 @@ def empty_history() -> History:
     made = History()
     made.add(Shown(1, 1, 0, np.full((32, 64), np.nan)))
     return made
+
+
+def test_ctrl_c_leaves_no_readout_half_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def endless(*_: object) -> Iterator[Iterator[Shown]]:
+        values = np.ones((32, 64))
+        yield (Shown(n, n, 0, values) for n in range(1, 100))
+
+    class Interrupted(History):
+        def __len__(self) -> int:
+            return len(self._times)
+
+        def add(self, readout: Shown) -> None:
+            if readout.number == 5:
+                signal.raise_signal(signal.SIGINT)
+            super().add(readout)
+
+    monkeypatch.setattr("socs.cli.slow_signal_plot.opened", endless)
+    history = Interrupted()
+    _collect(argparse.Namespace(source="tcp://host:1", count=None), "raw", history)
+    assert len(history) == 5
+    assert history.values().shape == (5, 32)
