@@ -110,6 +110,7 @@ def test_operations_answer_as_ocs_agents_should(sqlite_monitor: Monitor) -> None
     assert client.run.status().session["success"] is True
     assert client.rescan(path=str(sqlite_monitor.data)).session["success"] is False
     assert client.run.start()[0] == ok
+    assert sqlite_monitor.session_data()["listening"]  # what comes before that goes to nobody
     with sqlite_monitor.publisher() as publisher:
         publisher.register_file(sqlite_monitor.write("after"), "t")
         sqlite_monitor.wait_for("files_registered", 1)
