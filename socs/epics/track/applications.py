@@ -17,7 +17,7 @@ from socs.epics.networks import Networks, host_text
 from socs.epics.track.conditions import Conditions
 from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import ApplicationEvent, Evidence
-from socs.epics.track.life import LIFE, Noticed, State, lost_longest
+from socs.epics.track.life import LIFE, Noticed, Room, State
 from socs.epics.track.settings import TrackSettings
 
 COUNTS = (
@@ -127,7 +127,7 @@ class Applications:
         self.conditions = Conditions(ends_after)
         self._settings, self._sight = settings, sight
         self._subnets = Networks(settings.subnets, "subnets")
-        self._full = False  # nobody makes room
+        self._room: Room[str] = Room(settings.most_applications)
 
     def heartbeat(
         self, heartbeat: Heartbeat, host: int, port: int, now: float
@@ -175,7 +175,7 @@ class Applications:
                 told = {"silent": now - app.heard, "limit": app.beat.limit}
                 events += self._notice(app, "silent", "no heartbeat for too long", told, now)
         self.conditions.tick(now)
-        self._full = False
+        self._room.tick()
         return events
 
     def clock_set(self, by: float) -> None:
@@ -246,7 +246,8 @@ class Applications:
     def _first(
         self, beat: Beat, told: Heartbeat | Alive, sender: int, now: float
     ) -> list[ApplicationEvent]:
-        if not self._has_room():
+        self.counts["applications_displaced"] += self._room.make(self.known)
+        if not self._room.is_there(self.known):
             self.counts["heartbeats_no_room"] += 1
             return []
         self.counts["heartbeats_taken"] += 1
@@ -257,17 +258,6 @@ class Applications:
         else:
             events = self._notice(app, "running", "was up before we listened", evidence, now)
         return events + self._clock(app, now)
-
-    def _has_room(self) -> bool:
-        """Is there room for one more; who has been lost for longest makes some."""
-        most = self._settings.most_applications
-        if len(self.known) >= most and not self._full:
-            gone = lost_longest(self.known, most)
-            for key in gone:
-                del self.known[key]
-            self.counts["applications_displaced"] += len(gone)
-            self._full = not gone  # until the next tick nobody is lost
-        return len(self.known) < most
 
     def _compare(self, last: Beat, beat: Beat) -> tuple[str, str]:
         """What the heartbeat ``beat`` says after ``last``, and why."""

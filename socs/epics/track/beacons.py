@@ -18,7 +18,7 @@ from socs.epics.track.beacon_ids import Numbering, uptime
 from socs.epics.track.conditions import Conditions
 from socs.epics.track.coverage import Coverage
 from socs.epics.track.events import CA, PVA, Evidence, ServerEvent
-from socs.epics.track.life import LIFE, Noticed, State, lost_longest
+from socs.epics.track.life import LIFE, Noticed, Room, State
 from socs.epics.track.settings import TrackSettings
 
 COUNTS = (
@@ -113,7 +113,7 @@ class Beacons:
         self.conditions = Conditions(settings.condition_ends_after)
         self._settings, self._sight = settings, sight
         self._subnets = Networks(settings.subnets, "subnets")
-        self._full = False  # nobody makes room
+        self._room: Room[Key] = Room(settings.most_servers)
 
     def feed_ca(
         self, beacons: NDArray[np.void], senders: NDArray[np.uint32], now: float
@@ -158,7 +158,7 @@ class Beacons:
                 told = server.evidence() | {"silent": now - server.heard, "limit": limit}
                 events += self._notice(server, "silent", "no beacon for too long", told, now)
         self.conditions.tick(now)
-        self._full = False
+        self._room.tick()
         return events
 
     def set_back(self, now: float) -> None:
@@ -211,7 +211,8 @@ class Beacons:
             return None
         server = self.servers.get(key)
         if server is None:
-            if not self._has_room():
+            self.counts["servers_displaced"] += self._room.make(self.servers)
+            if not self._room.is_there(self.servers):
                 self.counts["beacons_no_room"] += 1
                 return None
             server = self.servers[key] = Server(protocol, host, port, now)
@@ -223,17 +224,6 @@ class Beacons:
                 cause = "beacon names another address than its sender"
                 events.append(ServerEvent(now, "ADDRESS_MISMATCH", cause, {"named": named}, *key))
         return server
-
-    def _has_room(self) -> bool:
-        """Is there room for one more; who has been lost for longest makes some."""
-        most = self._settings.most_servers
-        if len(self.servers) >= most and not self._full:
-            gone = lost_longest(self.servers, most)
-            for key in gone:
-                del self.servers[key]
-            self.counts["servers_displaced"] += len(gone)
-            self._full = not gone  # until the next tick nobody is lost
-        return len(self.servers) < most
 
     def _ca(self, server: Server, number: int, minor: int, now: float) -> list[ServerEvent]:
         settings, numbering = self._settings, server.numbering

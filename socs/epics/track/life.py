@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import MutableMapping, Sized
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 State = Literal["UNKNOWN", "ALIVE", "LOST"]
 Noticed = Literal["started", "running", "restarted", "silent", "forgotten"]
@@ -46,13 +46,35 @@ class Living(Protocol):
 
 
 K = TypeVar("K", bound=Any)  # can be ordered
+L = TypeVar("L", bound=Living)
 
 
-def lost_longest(known: Mapping[K, Living], most: int) -> list[K]:
-    """The keys of those that make room when there are as many as there may be.
+class Room(Generic[K]):
+    """Room for ``most``. Where there is none, some make it that have been lost for longest.
 
-    They are a twentieth of ``most``, those that have been lost for longest; fewer, or none, if no
-    more are lost. So ports that servers had at earlier starts do not take all room in the end.
+    They are a twentieth of ``most``; fewer, or none, if no more are lost. So ports that servers had
+    at earlier starts do not take all room in the end.
     """
-    lost = [(each.lost, key) for key, each in known.items() if each.state == "LOST"]
-    return [key for _, key in heapq.nsmallest(max(most // SHARE, 1), lost)]
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._in_vain = False  # nobody makes room
+
+    def tick(self) -> None:
+        """Some may have been lost meanwhile."""
+        self._in_vain = False
+
+    def make(self, known: MutableMapping[K, L]) -> int:
+        """Have some of ``known`` make room, if there is none; how many did."""
+        if len(known) < self._most or self._in_vain:
+            return 0
+        lost = [(each.lost, key) for key, each in known.items() if each.state == "LOST"]
+        gone = heapq.nsmallest(max(self._most // SHARE, 1), lost)
+        for _, key in gone:
+            del known[key]
+        self._in_vain = not gone
+        return len(gone)
+
+    def is_there(self, known: Sized) -> bool:
+        """Is there room for one more?"""
+        return len(known) < self._most
