@@ -10,22 +10,17 @@ import fcntl
 import mmap
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
+from socs.appending import append_whole, translated
 from socs.closing import Closing
 from socs.errors import ConfigError, OurError, StorageUnavailable
 
 MOST_MENDED = 64 * 2**20  # bytes of a last line without a line feed that are looked at
 
 _is_json = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
-class InUse(StorageUnavailable):
-    """Another process is writing this file."""
 
 
 class LinesFile(Closing):
@@ -48,23 +43,9 @@ class LinesFile(Closing):
         Raises:
             StorageUnavailable: it cannot be written.
         """
-        data = memoryview(line + b"\n")
-        done = 0
-        try:
-            with translated(self.path):
-                while done < len(data):
-                    done += self._write(data[done:], self.size + done)
-        except StorageUnavailable:
-            if self._is_regular:
-                with suppress(OSError):
-                    os.ftruncate(self._file, self.size)
-            raise
+        data = line + b"\n"
+        append_whole(self.path, self._file, data, self.size if self._is_regular else None)
         self.size += len(data)
-
-    def _write(self, data: memoryview, place: int) -> int:
-        if self._is_regular:
-            return os.pwrite(self._file, data, place)  # over what a failed attempt has left
-        return os.write(self._file, data)
 
     def sync(self) -> None:
         """Have it on the disk, not only with the system.
@@ -172,16 +153,3 @@ def _is_object(text: bytes) -> bool:
     except (msgspec.DecodeError, ValueError, RecursionError):
         return False
     return True
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Errors of the system become ours, but for a name that is taken."""
-    try:
-        yield
-    except FileExistsError:
-        raise
-    except BlockingIOError as error:
-        raise InUse(f"{path} is in use by another process") from error
-    except OSError as error:
-        raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from error

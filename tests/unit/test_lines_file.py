@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from socs.appending import InUse
 from socs.errors import ConfigError, StorageUnavailable
-from socs.lines_file import InUse, create, reopen
+from socs.lines_file import create, reopen
 from tests.numbered_lines import full_after, line, numbers_in
 
 

@@ -20,13 +20,13 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from socs.appending import append_whole, translated
 from socs.closing import Closing
 from socs.errors import FileNotReady, Malformed, PeerError, StorageUnavailable
 from socs.slow_signal.store import blocks
@@ -41,10 +41,6 @@ _MAGIC, _BLOCK_MAGIC = b"SOCSJRNL", b"SOCB"
 _HEAD = struct.Struct("<8sII")
 _BLOCK = struct.Struct("<4sIII")
 _WINDOW = 1 << 20  # bytes
-
-
-class InUse(StorageUnavailable):
-    """Another process is writing this journal."""
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -100,12 +96,12 @@ class Journal(Closing):
             FileExistsError: the name is taken.
             StorageUnavailable: it cannot be written.
         """
-        with _translated(path):
+        with translated(path):
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         journal = cls(path, file, head, 0)
         text = msgspec.json.encode(head)
         try:
-            with _translated(path):
+            with translated(path):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             journal._write(_HEAD.pack(_MAGIC, len(text), zlib.crc32(text)) + text)
         except StorageUnavailable:
@@ -123,10 +119,10 @@ class Journal(Closing):
             FileNotReady: it cannot be read.
             Malformed: its head is damaged.
         """
-        with _translated(path):
+        with translated(path):
             file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            with _translated(path):
+            with translated(path):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             head, size = read_head(file, path)
         except (StorageUnavailable, PeerError):
@@ -145,16 +141,7 @@ class Journal(Closing):
         self._write(b"".join((_BLOCK.pack(_BLOCK_MAGIC, len(data), check, kind), data)))
 
     def _write(self, data: bytes) -> None:
-        done = 0
-        try:
-            with _translated(self.path):
-                while done < len(data):
-                    # At its place: what a failed attempt has left is written over.
-                    done += os.pwrite(self._file, memoryview(data)[done:], self.size + done)
-        except StorageUnavailable:
-            with suppress(OSError):
-                os.ftruncate(self._file, self.size)
-            raise
+        append_whole(self.path, self._file, data, self.size)
         self.size += len(data)
 
     def sync(self) -> None:
@@ -163,7 +150,7 @@ class Journal(Closing):
         Raises:
             StorageUnavailable: that failed.
         """
-        with _translated(self.path):
+        with translated(self.path):
             os.fdatasync(self._file)
 
     def check_place(self) -> None:
@@ -191,7 +178,7 @@ class Journal(Closing):
         Raises:
             StorageUnavailable: that failed.
         """
-        with _translated(self.path):
+        with translated(self.path):
             os.rename(self.path, path)
         self.path = path
 
@@ -332,16 +319,3 @@ def _read(file: int, length: int, offset: int, path: Path) -> bytes:
         return os.pread(file, length, offset)
     except OSError as error:
         raise FileNotReady(f"cannot read {path}: {error.strerror}") from error
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Errors of the system become ours, but for a name that is taken."""
-    try:
-        yield
-    except FileExistsError:
-        raise
-    except BlockingIOError as error:
-        raise InUse(f"{path} is in use by another process") from error
-    except OSError as error:
-        raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from error

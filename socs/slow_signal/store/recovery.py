@@ -9,12 +9,13 @@ from pathlib import Path
 
 import tables
 
+from socs.appending import InUse
 from socs.errors import FileNotReady, Malformed, PeerError, StorageUnavailable
 from socs.part_files import part_of
 from socs.slow_signal.store import blocks, formats
 from socs.slow_signal.store.growing import SECOND, Completed, complete
 from socs.slow_signal.store.hdf5 import reading
-from socs.slow_signal.store.journal import SUFFIX, Head, InUse, Journal, JournalScan, set_aside
+from socs.slow_signal.store.journal import SUFFIX, Head, Journal, JournalScan, set_aside
 
 Tell = Callable[[str], object]
 

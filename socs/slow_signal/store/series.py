@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import tables
 
+from socs.appending import InUse
 from socs.attempts import Attempts, each
 from socs.counters import Counters
 from socs.errors import ConfigError, StorageUnavailable
@@ -22,7 +23,6 @@ from socs.problems import Problems
 from socs.slow_signal.layout import Readouts
 from socs.slow_signal.store import formats
 from socs.slow_signal.store.growing import Completed, GrowingFile, new_head
-from socs.slow_signal.store.journal import InUse
 from socs.slow_signal.store.naming import Names
 from socs.slow_signal.store.recovery import recover_one
 

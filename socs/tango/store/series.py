@@ -27,11 +27,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from socs import lines_file
+from socs.appending import InUse, translated
 from socs.attempts import Attempts, each
 from socs.counters import Counters
 from socs.db.finished_files import FileKind, FinishedFile
 from socs.errors import ConfigError, StorageUnavailable
-from socs.lines_file import InUse, LinesFile, translated
+from socs.lines_file import LinesFile
 from socs.part_files import PART, part_of, sync_directory, take_name
 from socs.problems import Problems
 

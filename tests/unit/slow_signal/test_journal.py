@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from socs.appending import InUse
 from socs.errors import FileNotReady, Malformed, StorageUnavailable
 from socs.slow_signal.store import blocks, journal
 from socs.slow_signal.store.blocks import differences, restored
 from socs.slow_signal.store.growing import new_head
-from socs.slow_signal.store.journal import InUse, Journal, JournalScan
+from socs.slow_signal.store.journal import Journal, JournalScan
 from tests.camera_data import random_walk
 
 HEAD = new_head("native", {"site": "Teneriffa", "gain": [1.0, 2.0]}, None, 1234.5)
